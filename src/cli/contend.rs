@@ -1,0 +1,189 @@
+//! `db-race contend`
+
+use std::time::Instant;
+
+use clap::{Args, ValueEnum};
+
+use super::exit::{self, Failure};
+use super::output::{self, Progress, shell_word};
+use super::{Output, Where, signals};
+use crate::contend::{self, Event};
+use crate::place::Place;
+use crate::postgres::{Target, server};
+use crate::report::{Report, SCHEMA};
+use crate::scenario::{self, Gate, Overrides, Plan};
+use crate::stop::Stop;
+use crate::verdict;
+
+/// Connections of a throwaway server beside those of the sessions.
+const CONNECTIONS_BESIDE: u32 = 20;
+
+#[derive(Args, Debug)]
+pub(super) struct Contend {
+    /// A scenario file, or the name of a bundled scenario (`db-race list`)
+    scenario: String,
+    /// Install this broken twin of a procedure (`db-race list`, or a .sql file)
+    #[arg(long, value_name = "NAME")]
+    bug: Option<String>,
+    /// Sessions; GROUP=N where the scenario has several groups
+    #[arg(long, value_name = "[GROUP=]N")]
+    sessions: Vec<String>,
+    /// Rounds of setup, race and checks
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    rounds: Option<u32>,
+    /// What holds sessions so that they strike together
+    #[arg(long, value_enum)]
+    gate: Option<GateName>,
+    /// Connections in the pool; by default as many as sessions
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pool: Option<u32>,
+    /// Draw keys and parameters as another run did
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Leave out the serial control: the attempts one after another, before the race
+    #[arg(long)]
+    no_control: bool,
+    #[command(flatten)]
+    place: Where,
+    #[command(flatten)]
+    output: Output,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum GateName {
+    /// Nothing
+    None,
+    /// Each step starts at once for all
+    Start,
+    /// Each step runs up to its first write, then all write at once
+    Write,
+}
+
+impl Contend {
+    pub(super) async fn run(self) -> Result<u8, Failure> {
+        let started = Instant::now();
+        let started_at = output::now();
+        let stop = signals::listen();
+        let plan = scenario::load(&self.scenario, &self.overrides())?;
+        let progress = Progress::new(&self.output);
+        progress.show("starting PostgreSQL");
+        let place = self.enter(&plan).await?;
+        let result = race(&plan, &place, &stop, &progress).await;
+        let throwaway = place.is_throwaway();
+        let left = place.leave().await;
+        progress.clear();
+        if let Err(problem) = left {
+            output::note(&format!("warning: {problem}"));
+        }
+        let (race, mut server) = result?;
+        server.throwaway = throwaway;
+        let verdict = verdict::judge(&plan.rules, &race);
+        let code = exit::of(verdict.outcome, race.cut_short.as_deref() == Some("interrupted"));
+        let report = Report {
+            schema: SCHEMA,
+            version: env!("CARGO_PKG_VERSION"),
+            command: "contend",
+            started_at,
+            duration_ms: output::millis(started.elapsed()),
+            verdict,
+            server,
+            race: Some(race),
+            checks: Vec::new(),
+            notes: Vec::new(),
+            reproduce: Some(self.command_line(&plan)),
+        };
+        output::write(&self.output, &report)?;
+        Ok(code)
+    }
+
+    fn overrides(&self) -> Overrides {
+        Overrides {
+            bug: self.bug.clone(),
+            sessions: self.sessions.clone(),
+            rounds: self.rounds,
+            gate: self.gate.map(|g| match g {
+                GateName::None => Gate::None,
+                GateName::Start => Gate::Start,
+                GateName::Write => Gate::Write,
+            }),
+            pool: self.pool,
+            seed: self.seed,
+            no_control: self.no_control,
+        }
+    }
+
+    /// A bundled system goes to a throwaway server, or to a database of its own where `--url` says. A scenario
+    /// without a system races the database it is given.
+    async fn enter(&self, plan: &Plan) -> Result<Place, Failure> {
+        let place = match (&plan.system, &self.place.url) {
+            (Some(_), None) => {
+                let options = server::Options {
+                    bin_dir: self.place.pg_bin.clone(),
+                    max_connections: (plan.pool_size() + CONNECTIONS_BESIDE).max(100),
+                    ..server::Options::default()
+                };
+                Place::throwaway(&options).await?
+            }
+            (Some(system), Some(url)) => Place::new_database(Target::parse(url)?, &system.name).await?,
+            (None, url) => {
+                let url = url.clone().or_else(database_url).ok_or_else(|| {
+                    Failure::new(
+                        exit::USAGE,
+                        format!("{} names no system, so it needs a database: give --url or set DATABASE_URL", plan.name),
+                    )
+                })?;
+                Place::existing(Target::parse(&url)?)
+            }
+        };
+        let Some(system) = &plan.system else { return Ok(place) };
+        match place.install(system, plan.bug.as_ref()).await {
+            Ok(()) => Ok(place),
+            Err(error) => {
+                if let Err(problem) = place.leave().await {
+                    output::note(&format!("warning: {problem}"));
+                }
+                Err(error.into())
+            }
+        }
+    }
+
+    /// The same run again; without the connection string, which may hold a password.
+    fn command_line(&self, plan: &Plan) -> String {
+        let mut words = vec!["db-race".to_string(), "contend".into(), self.scenario.clone()];
+        let mut flag = |name: &str, value: Option<String>| {
+            if let Some(value) = value {
+                words.extend([format!("--{name}"), value]);
+            }
+        };
+        flag("bug", self.bug.clone());
+        self.sessions.iter().for_each(|s| flag("sessions", Some(s.clone())));
+        flag("rounds", self.rounds.map(|n| n.to_string()));
+        flag("gate", self.overrides().gate.map(|g| g.name().to_string()));
+        flag("pool", self.pool.map(|n| n.to_string()));
+        flag("seed", Some(plan.seed.to_string()));
+        flag("url", self.place.url.as_ref().map(|_| "URL".to_string()));
+        if self.no_control {
+            words.push("--no-control".into());
+        }
+        words.iter().map(|w| shell_word(w)).collect::<Vec<_>>().join(" ")
+    }
+}
+
+/// DATABASE_URL, for what has no system of its own to run on.
+pub(super) fn database_url() -> Option<String> {
+    std::env::var("DATABASE_URL").ok().filter(|url| !url.is_empty())
+}
+
+async fn race(
+    plan: &Plan,
+    place: &Place,
+    stop: &Stop,
+    progress: &Progress,
+) -> Result<(crate::report::Race, crate::postgres::ServerFacts), Failure> {
+    let mut on_event = |event: Event| match event {
+        Event::Preparing => progress.show("preparing"),
+        Event::Control => progress.show("serial control"),
+        Event::Round { round, of } => progress.show(&format!("round {round} of {of}")),
+    };
+    Ok(contend::run(plan, &place.target, stop, &mut on_event).await?)
+}

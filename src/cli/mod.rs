@@ -1,0 +1,94 @@
+//! The command line: the only place that knows flags, the terminal and signals.
+
+mod contend;
+pub mod exit;
+mod list;
+mod output;
+mod server;
+mod signals;
+mod verify;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Finds concurrency bugs in PostgreSQL stored procedures, and proves that the data is still right afterwards
+#[derive(Debug, Parser)]
+#[command(name = "db-race", version, disable_help_flag = true, after_help = exit::TABLE)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// Print help
+    #[arg(long, global = true, action = clap::ArgAction::HelpLong)]
+    help: Option<bool>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Race a scenario: who won, why the others lost, and is the data still right?
+    Contend(contend::Contend),
+    /// Run checks: SQL that returns the rows that break an invariant
+    Verify(verify::Verify),
+    /// Keep a throwaway PostgreSQL running, to look inside with psql
+    Server(server::Server),
+    /// Show the bundled scenarios, bugs and checks
+    List(list::List),
+}
+
+/// Which server, for all commands that need one.
+#[derive(Args, Debug)]
+struct Where {
+    /// Connection string: postgresql://user@host:5432/database, or libpq's key=value form
+    #[arg(long, value_name = "URL")]
+    url: Option<String>,
+    /// Directory of the PostgreSQL server's binaries, for the throwaway server
+    #[arg(long, value_name = "DIR", env = "DB_RACE_PG_BIN")]
+    pg_bin: Option<PathBuf>,
+}
+
+/// How the report is written.
+#[derive(Args, Debug)]
+struct Output {
+    /// The form of the report on stdout
+    #[arg(long, value_enum, default_value_t = output::Format::Text)]
+    format: output::Format,
+    /// When to use colour
+    #[arg(long, value_enum, default_value_t = output::Color::Auto)]
+    color: output::Color,
+    /// Say nothing on stderr but errors
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+/// Parses the command line and runs the command.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // help and version are no errors, and go to stdout
+            let code = if error.use_stderr() { exit::USAGE } else { exit::HELD };
+            let _ = error.print();
+            return ExitCode::from(code);
+        }
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let result = match runtime {
+        Ok(runtime) => runtime.block_on(async {
+            match cli.command {
+                Command::Contend(command) => command.run().await,
+                Command::Verify(command) => command.run().await,
+                Command::Server(command) => command.run().await,
+                Command::List(command) => command.run(),
+            }
+        }),
+        Err(error) => Err(exit::Failure::new(exit::UNREACHABLE, error)),
+    };
+    match result {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => {
+            output::note(&format!("error: {failure}"));
+            ExitCode::from(failure.code)
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! `db-race verify`
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+
+use super::contend::database_url;
+use super::exit::{self, Failure};
+use super::output::{self, Progress};
+use super::{Output, Where};
+use crate::place::Place;
+use crate::postgres::{self, ServerFacts, Target, explain, server};
+use crate::report::{Report, SCHEMA};
+use crate::system::System;
+use crate::verdict;
+use crate::verify::{self, Check, CheckResult, Options};
+
+#[derive(Args, Debug)]
+pub(super) struct Verify {
+    /// Check files, folders of them, or bundled names (`db-race list`)
+    #[arg(required = true)]
+    checks: Vec<String>,
+    /// Checks run at the same time, each on a connection of its own
+    #[arg(long, short, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
+    jobs: u16,
+    /// After this a check is cancelled, and counts as not decided
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = time)]
+    timeout: Duration,
+    /// Violating rows that are shown of each check
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    sample: usize,
+    #[command(flatten)]
+    place: Where,
+    #[command(flatten)]
+    output: Output,
+}
+
+fn time(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(time) if !time.is_zero() => Ok(time),
+        _ => Err("expected a length of time like 500ms, 30s or 2m".into()),
+    }
+}
+
+impl Verify {
+    pub(super) async fn run(self) -> Result<u8, Failure> {
+        let started = Instant::now();
+        let started_at = output::now();
+        let mut checks = Vec::new();
+        for name in &self.checks {
+            checks.extend(verify::find(name, Path::new(""))?);
+        }
+        let progress = Progress::new(&self.output);
+        progress.show("connecting");
+        let place = self.enter(&checks).await?;
+        progress.show(&format!("running {} checks", checks.len()));
+        let result = self.verify(&place, &checks).await;
+        let throwaway = place.is_throwaway();
+        let left = place.leave().await;
+        progress.clear();
+        if let Err(problem) = left {
+            output::note(&format!("warning: {problem}"));
+        }
+        let (results, mut server) = result?;
+        server.throwaway = throwaway;
+        let verdict = verdict::judge_checks(&results);
+        let code = exit::of(verdict.outcome, false);
+        let report = Report {
+            schema: SCHEMA,
+            version: env!("CARGO_PKG_VERSION"),
+            command: "verify",
+            started_at,
+            duration_ms: output::millis(started.elapsed()),
+            verdict,
+            server,
+            race: None,
+            checks: results,
+            notes: Vec::new(),
+            reproduce: None,
+        };
+        output::write(&self.output, &report)?;
+        Ok(code)
+    }
+
+    async fn verify(&self, place: &Place, checks: &[Check]) -> Result<(Vec<CheckResult>, ServerFacts), Failure> {
+        let options = Options {
+            jobs: usize::from(self.jobs),
+            timeout: self.timeout,
+            sample: self.sample,
+            ..Options::default()
+        };
+        let client = place.target.connect("control").await?;
+        let facts = postgres::facts(&client, &place.target).await;
+        let facts = facts.map_err(|error| Failure::new(exit::UNREACHABLE, explain(&error)))?;
+        let results = verify::run(&place.target, checks, &options).await?;
+        Ok((results, facts))
+    }
+
+    /// Without connection settings, the checks of a bundled system are run on that system, as seeded.
+    async fn enter(&self, checks: &[Check]) -> Result<Place, Failure> {
+        if let Some(url) = self.place.url.clone().or_else(database_url) {
+            return Ok(Place::existing(Target::parse(&url)?));
+        }
+        let bundled = crate::bundled::Shelf::Sql.folders();
+        let of_system = |c: &Check| c.source.name.strip_prefix("checks/")?.split_once('/').map(|(s, _)| s.to_string());
+        let system = checks.first().and_then(of_system).filter(|s| bundled.contains(s));
+        let Some(name) = system.filter(|s| checks.iter().all(|c| of_system(c).as_ref() == Some(s))) else {
+            return Err(Failure::new(exit::USAGE, "these checks need a database: give --url or set DATABASE_URL"));
+        };
+        let system = System::find(&name, Path::new(""))?;
+        let options = server::Options {
+            bin_dir: self.place.pg_bin.clone(),
+            ..server::Options::default()
+        };
+        let place = Place::throwaway(&options).await?;
+        match place.install(&system, None).await {
+            Ok(()) => Ok(place),
+            Err(error) => {
+                if let Err(problem) = place.leave().await {
+                    output::note(&format!("warning: {problem}"));
+                }
+                Err(error.into())
+            }
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! What an attempt is about: its key, its parameters, and where each `$n` comes from.
+
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use crate::scenario::{Draw, Param, Pick};
+
+/// A row of the keys query, as text.
+pub(crate) type KeyRow = Vec<Option<String>>;
+
+/// Which attempt: the seeds of its draws, and the built-in parameters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ticket {
+    pub(crate) round: u32,
+    /// 1-based, over all groups.
+    pub(crate) session: u32,
+    /// 1-based within its group: spreads a group evenly over the keys.
+    pub(crate) number: u32,
+    /// 1-based.
+    pub(crate) iteration: u32,
+}
+
+/// Where a `$n` gets its value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    Session,
+    Iteration,
+    Round,
+    /// Index of a declared parameter.
+    Param(usize),
+    /// Index of a key column.
+    Key(usize),
+    /// A column of an earlier step's first row.
+    Result { step: usize, column: usize },
+}
+
+/// The key and the parameters drawn for an attempt.
+#[derive(Clone, Debug)]
+pub(crate) struct Drawn {
+    /// Index of the key's row.
+    pub(crate) key: Option<usize>,
+    pub(crate) params: Vec<String>,
+}
+
+/// Draws. The same seed, round, session and iteration draw the same, in whatever order the sessions come.
+pub(crate) fn draw(seed: u64, ticket: Ticket, keys: usize, pick: Pick, params: &[Param]) -> Drawn {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    rng.set_stream(u64::from(ticket.session) << 32 | u64::from(ticket.round));
+    // a block for each iteration: far more words than an attempt draws
+    rng.set_word_pos(u128::from(ticket.iteration) << 20);
+    let key = (keys > 0).then(|| match pick {
+        Pick::Hot => 0,
+        Pick::Random => rng.random_range(0..keys),
+        Pick::RoundRobin => (ticket.number + ticket.iteration - 2) as usize % keys,
+    });
+    let params = params
+        .iter()
+        .map(|param| match &param.draw {
+            Draw::Int(low, high) => rng.random_range(*low..=*high).to_string(),
+            Draw::Choice(choice) => choice[rng.random_range(0..choice.len())].clone(),
+        })
+        .collect();
+    Drawn { key, params }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ticket(session: u32, iteration: u32) -> Ticket {
+        Ticket {
+            round: 1,
+            session,
+            number: session,
+            iteration,
+        }
+    }
+
+    #[test]
+    fn a_seed_draws_the_same_again_and_another_one_otherwise() {
+        let params = [Param {
+            name: "n".into(),
+            draw: Draw::Int(0, 1_000_000),
+        }];
+        let one = |seed, t| draw(seed, t, 1, Pick::Hot, &params).params;
+        assert_eq!(one(1, ticket(3, 2)), one(1, ticket(3, 2)));
+        for other in [one(2, ticket(3, 2)), one(1, ticket(4, 2)), one(1, ticket(3, 1))] {
+            assert_ne!(one(1, ticket(3, 2)), other);
+        }
+    }
+
+    #[test]
+    fn round_robin_spreads_evenly() {
+        let mut counts = [0; 4];
+        for session in 1..=20 {
+            let key = draw(0, ticket(session, 1), 4, Pick::RoundRobin, &[]).key.unwrap();
+            counts[key] += 1;
+        }
+        assert_eq!(counts, [5; 4]);
+        assert_eq!(draw(0, ticket(1, 1), 0, Pick::Random, &[]).key, None);
+    }
+}

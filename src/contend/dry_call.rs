@@ -1,0 +1,103 @@
+//! Which tables the steps write: each group's steps, once, in a transaction that is rolled back.
+//!
+//! A statement that inserts, updates or deletes holds RowExclusiveLock on the table until its transaction ends, whether
+//! or not it found a row. A refused call rolls its locks back with everything else, so the next key is tried.
+
+use std::collections::BTreeSet;
+
+use tokio_postgres::{Client, Error};
+
+use super::draw::{KeyRow, Ticket, draw};
+use super::prepare::Prepared;
+use crate::postgres::{Text, explain, lost, read_text};
+use crate::scenario::{Gate, Pick, Plan};
+
+/// Keys that are tried for a group whose first calls are refused.
+const TRIES: u32 = 5;
+
+/// The tables, quoted and qualified. A group whose calls are all refused adds a note.
+pub(crate) async fn written_tables(
+    client: &Client,
+    plan: &Plan,
+    prepared: &Prepared,
+    keys: &[KeyRow],
+    notes: &mut Vec<String>,
+) -> Result<Vec<String>, Error> {
+    let mut tables = BTreeSet::new();
+    for (group, g) in plan.groups.iter().enumerate().filter(|(_, g)| g.gate == Gate::Write) {
+        let mut refused = None;
+        for number in 1..=TRIES.min(g.sessions) {
+            client.batch_execute("BEGIN").await?;
+            let called = call(client, plan, prepared, keys, group, number).await;
+            let written = match called {
+                Ok(()) => locked(client).await,
+                Err(error) => Err(error),
+            };
+            client.batch_execute("ROLLBACK").await?;
+            match written {
+                Ok(written) => {
+                    tables.extend(written);
+                    refused = None;
+                    break;
+                }
+                Err(error) if lost(&error) => return Err(error),
+                Err(error) => refused = Some(explain(&error)),
+            }
+        }
+        if let Some(why) = refused {
+            notes.push(format!(
+                "a dry call of {} was refused ({why}), so the write gate does not know what it writes; name the tables in gate_tables",
+                g.name
+            ));
+        }
+    }
+    Ok(tables.into_iter().collect())
+}
+
+async fn call(
+    client: &Client,
+    plan: &Plan,
+    prepared: &Prepared,
+    keys: &[KeyRow],
+    group: usize,
+    number: u32,
+) -> Result<(), Error> {
+    let before: u32 = plan.groups[..group].iter().map(|g| g.sessions).sum();
+    let ticket = Ticket {
+        round: 0,
+        session: before + number,
+        number,
+        iteration: 1,
+    };
+    let pick = plan.keys.as_ref().map_or(Pick::Hot, |k| k.pick);
+    let drawn = draw(plan.seed, ticket, keys.len(), pick, &plan.params);
+    let mut results: Vec<Option<Vec<Option<String>>>> = Vec::new();
+    for (i, step) in plan.groups[group].steps.iter().enumerate() {
+        let Ok(values) = super::session::values(ticket, &drawn, keys, &results, &prepared.origins[group][i]) else {
+            return Ok(());
+        };
+        let texts: Vec<Text<'_>> = values.iter().map(|v| Text(v.as_deref())).collect();
+        let params: Vec<_> = texts.iter().map(|t| t as &(dyn tokio_postgres::types::ToSql + Sync)).collect();
+        let rows = client.query(step.statement.sql.as_str(), &params).await?;
+        results.push(rows.first().map(|row| (0..row.len()).map(|i| read_text(row, i)).collect()));
+    }
+    Ok(())
+}
+
+async fn locked(client: &Client) -> Result<Vec<String>, Error> {
+    let rows = client
+        .query(
+            "select distinct format('%I.%I', n.nspname, c.relname)
+             from pg_catalog.pg_locks l
+             join pg_catalog.pg_class c on c.oid = l.relation
+             join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+             where l.pid = pg_backend_pid() and l.granted and l.locktype = 'relation'
+               and l.database = (select oid from pg_catalog.pg_database where datname = current_database())
+               and l.mode in ('RowExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
+               and c.relkind in ('r', 'p') and c.relpersistence <> 't'
+               and n.nspname not in ('pg_catalog', 'information_schema')",
+            &[],
+        )
+        .await?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
+}

@@ -1,0 +1,135 @@
+//! How a statement ended: the one place that classifies SQLSTATEs.
+
+use tokio_postgres::error::SqlState;
+
+use crate::outcome::Outcome;
+use crate::postgres::{explain, lost};
+use crate::scenario::Refusal;
+
+/// How a statement ended, with what the server said.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Ending {
+    pub(crate) outcome: Option<Outcome>,
+    pub(crate) sqlstate: Option<String>,
+    pub(crate) constraint: Option<String>,
+    pub(crate) message: String,
+    pub(crate) detail: Option<String>,
+    /// PL/pgSQL's call stack, and the tuple that was waited for.
+    pub(crate) context: Option<String>,
+}
+
+impl Ending {
+    pub(crate) fn accepted() -> Ending {
+        Ending {
+            outcome: Some(Outcome::Accepted),
+            ..Ending::default()
+        }
+    }
+
+    /// An ending that the server had no part in.
+    pub(crate) fn local(outcome: Outcome, message: impl Into<String>) -> Ending {
+        Ending {
+            outcome: Some(outcome),
+            message: message.into(),
+            ..Ending::default()
+        }
+    }
+
+    pub(crate) fn of(error: &tokio_postgres::Error, expected: &[Refusal]) -> Ending {
+        let Some(db) = error.as_db_error() else {
+            let outcome = if lost(error) { Outcome::InDoubt } else { Outcome::Error };
+            return Ending::local(outcome, explain(error));
+        };
+        let mut ending = Ending {
+            outcome: None,
+            sqlstate: Some(db.code().code().to_string()),
+            constraint: db.constraint().map(String::from),
+            message: db.message().to_string(),
+            detail: db.detail().map(String::from),
+            context: db.where_().map(String::from),
+        };
+        let outcome = if expected.iter().any(|refusal| ending.matches(refusal)) {
+            Outcome::Rejected
+        } else {
+            match *db.code() {
+                SqlState::T_R_SERIALIZATION_FAILURE | SqlState::T_R_DEADLOCK_DETECTED => Outcome::Conflict,
+                SqlState::LOCK_NOT_AVAILABLE | SqlState::QUERY_CANCELED => Outcome::Timeout,
+                SqlState::TOO_MANY_CONNECTIONS => Outcome::Refused,
+                // FATAL: the server ended the connection while the statement ran
+                SqlState::ADMIN_SHUTDOWN | SqlState::CRASH_SHUTDOWN => Outcome::InDoubt,
+                _ => Outcome::Error,
+            }
+        };
+        ending.outcome = Some(outcome);
+        ending
+    }
+
+    pub(crate) fn outcome(&self) -> Outcome {
+        self.outcome.unwrap_or(Outcome::Error)
+    }
+
+    pub(crate) fn is_deadlock(&self) -> bool {
+        self.sqlstate.as_deref() == Some(SqlState::T_R_DEADLOCK_DETECTED.code())
+    }
+
+    fn matches(&self, refusal: &Refusal) -> bool {
+        let same = |wanted: &Option<String>, got: &Option<String>| wanted.is_none() || wanted == got;
+        same(&refusal.sqlstate, &self.sqlstate)
+            && same(&refusal.constraint, &self.constraint)
+            && refusal.message.as_ref().is_none_or(|pattern| like(pattern, &self.message))
+    }
+}
+
+/// Whether the text is what the pattern says, `*` standing for anything.
+fn like(pattern: &str, text: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let first = parts.next().unwrap_or_default();
+    let Some(mut rest) = text.strip_prefix(first) else { return false };
+    let Some(last) = parts.next_back() else { return rest.is_empty() };
+    for part in parts {
+        match rest.find(part) {
+            Some(at) => rest = &rest[at + part.len()..],
+            None => return false,
+        }
+    }
+    rest.ends_with(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns() {
+        for (pattern, text, is) in [
+            ("no rooms*", "no rooms left", true),
+            ("no rooms", "no rooms left", false),
+            ("*left", "no rooms left", true),
+            ("no*ro*left", "no rooms left", true),
+            ("*", "", true),
+            ("", "", true),
+            ("a*a", "a", false),
+            ("a*b*c", "a c", false),
+        ] {
+            assert_eq!(like(pattern, text), is, "{pattern} {text}");
+        }
+    }
+
+    #[test]
+    fn all_that_a_refusal_says_must_match() {
+        let ending = Ending {
+            sqlstate: Some("23505".into()),
+            constraint: Some("one_booking".into()),
+            message: "duplicate key".into(),
+            ..Ending::default()
+        };
+        let refusal = |sqlstate: Option<&str>, constraint: Option<&str>| Refusal {
+            sqlstate: sqlstate.map(String::from),
+            constraint: constraint.map(String::from),
+            message: None,
+        };
+        assert!(ending.matches(&refusal(Some("23505"), None)));
+        assert!(ending.matches(&refusal(None, Some("one_booking"))));
+        assert!(!ending.matches(&refusal(Some("23505"), Some("another"))));
+    }
+}

@@ -1,0 +1,201 @@
+//! Gates: what holds sessions so that they strike together.
+//!
+//! The keeper works in waves. It waits until all sessions that can come have parked before their next step, closes the gate, and
+//! lets them go. When the server shows that each of them waits (at the gate, or behind a row lock of another one) or has
+//! already been answered, it opens the gate. After a deadline it is opened anyway, and the wave says how many were held.
+//!
+//! - **start**: an advisory lock. Each session sends `pg_advisory_xact_lock_shared` with its step behind it in the same
+//!   pipeline, so no client round trip lies between the release and the call.
+//! - **write**: `LOCK TABLE ... IN SHARE MODE` on the tables that the steps write. It lets every session read and take row
+//!   locks, and stops its first write (lock conflicts: PostgreSQL documentation, 13.3.1).
+
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use tokio_postgres::Statement;
+
+use super::board::{Board, Wave};
+use crate::postgres::{Connection, explain};
+use crate::scenario::Gate;
+use crate::stop::Stop;
+
+/// How long sessions have to arrive.
+const DEADLINE: Duration = Duration::from_secs(5);
+/// How often the server is asked who waits.
+const POLL: Duration = Duration::from_millis(2);
+/// How long other users of the tables may keep the write gate from closing.
+const LOCK_TIMEOUT: &str = "10s";
+
+/// What became of a wave.
+#[derive(Clone, Debug)]
+pub(crate) struct WaveRecord {
+    pub(crate) gate: Gate,
+    /// Sessions let go.
+    pub(crate) sessions: usize,
+    /// Sessions that waited when the gate was opened.
+    pub(crate) held: usize,
+    /// Of those, sessions behind a row lock of another one.
+    pub(crate) behind_rows: usize,
+    /// When it was closed.
+    pub(crate) closed: Instant,
+    /// When it was opened.
+    pub(crate) opened: Instant,
+    /// Whether it was opened by the deadline.
+    pub(crate) deadline: bool,
+}
+
+#[derive(Debug, Default)]
+struct Arrival {
+    held: usize,
+    behind_rows: usize,
+    deadline: bool,
+}
+
+/// Holds the connection that closes and opens the gates.
+#[derive(Debug)]
+pub(crate) struct Keeper {
+    control: Connection,
+    /// The keeper's process, behind which waits are arranged.
+    pub(crate) pid: i32,
+    waiting: Statement,
+    pub(crate) kind: Gate,
+    lock_tables: String,
+    /// The start gate's advisory lock.
+    pub(crate) start_key: i64,
+}
+
+impl Keeper {
+    pub(crate) async fn new(control: Connection, kind: Gate, tables: &[String]) -> Result<Keeper, tokio_postgres::Error> {
+        let pid = control.pid().await?;
+        let waiting = control
+            .prepare(
+                "select pid, bool_or(locktype in ('tuple', 'transactionid')) from pg_catalog.pg_locks \
+                 where not granted and pid = any($1) \
+                 and locktype in ('relation', 'tuple', 'transactionid', 'advisory', 'object') group by pid",
+            )
+            .await?;
+        Ok(Keeper {
+            control,
+            waiting,
+            kind,
+            lock_tables: format!(
+                "BEGIN; SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'; LOCK TABLE {} IN SHARE MODE",
+                tables.join(", ")
+            ),
+            // its own lock for each run on a server: the upper half says db-race, the lower half who
+            start_key: (0xdb_5ace << 32) | i64::from(pid),
+            pid,
+        })
+    }
+
+    /// Keeps the gate until all gated sessions are done.
+    ///
+    /// # Errors
+    /// The server's message when the gate can't be closed or the control connection is lost.
+    pub(crate) async fn keep(&self, board: &Board, stop: &Stop) -> Result<Vec<WaveRecord>, String> {
+        let mut waves = Vec::new();
+        let result = loop {
+            let cohort = tokio::select! {
+                cohort = board.cohort() => cohort,
+                () = stop.requested() => None,
+            };
+            let Some(cohort) = cohort else { break Ok(()) };
+            let seats = cohort.seats.clone();
+            if let Err(error) = self.close().await {
+                drop(cohort);
+                break Err(explain(&error));
+            }
+            let closed = Instant::now();
+            let wave = Arc::new(Wave {
+                gate: Some(self.kind),
+                opened: OnceLock::new(),
+            });
+            cohort.release(&wave);
+            let arrival = self.arrival(board, &seats, stop).await;
+            let opened = Instant::now();
+            let _ = wave.opened.set(opened);
+            let open = self.open().await;
+            match (arrival, open) {
+                (Ok(arrival), Ok(())) => waves.push(WaveRecord {
+                    gate: self.kind,
+                    sessions: seats.len(),
+                    held: arrival.held,
+                    behind_rows: arrival.behind_rows,
+                    closed,
+                    opened,
+                    deadline: arrival.deadline,
+                }),
+                (Err(error), _) | (_, Err(error)) => break Err(explain(&error)),
+            }
+        };
+        self.let_all_go(board).await;
+        result.map(|()| waves)
+    }
+
+    async fn close(&self) -> Result<(), tokio_postgres::Error> {
+        match self.kind {
+            Gate::Write => {
+                let locked = self.control.batch_execute(&self.lock_tables).await;
+                if locked.is_err() {
+                    let _ = self.control.batch_execute("ROLLBACK").await;
+                }
+                locked
+            }
+            Gate::Start => {
+                let sql = format!("select pg_advisory_lock({})", self.start_key);
+                self.control.batch_execute(&sql).await
+            }
+            Gate::None => Ok(()),
+        }
+    }
+
+    async fn open(&self) -> Result<(), tokio_postgres::Error> {
+        match self.kind {
+            Gate::Write => self.control.batch_execute("COMMIT").await,
+            Gate::Start => {
+                let sql = format!("select pg_advisory_unlock({})", self.start_key);
+                self.control.batch_execute(&sql).await
+            }
+            Gate::None => Ok(()),
+        }
+    }
+
+    /// Waits until each session waits in the server or was answered.
+    async fn arrival(&self, board: &Board, seats: &[usize], stop: &Stop) -> Result<Arrival, tokio_postgres::Error> {
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            let (coming, unanswered) = board.arrival(seats);
+            let mut arrival = Arrival::default();
+            if coming == 0 && unanswered.is_empty() {
+                return Ok(arrival);
+            }
+            for row in self.control.query(&self.waiting, &[&unanswered]).await? {
+                arrival.held += 1;
+                arrival.behind_rows += usize::from(row.get::<_, bool>(1));
+            }
+            if coming == 0 && arrival.held == unanswered.len() {
+                return Ok(arrival);
+            }
+            if Instant::now() >= deadline || stop.is_requested() {
+                arrival.deadline = true;
+                return Ok(arrival);
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// After the last wave, or when the race is stopped: nobody stays parked.
+    async fn let_all_go(&self, board: &Board) {
+        let wave = Arc::new(Wave {
+            gate: None,
+            opened: OnceLock::new(),
+        });
+        loop {
+            board.take_parked().release(&wave);
+            if board.all_done() {
+                return;
+            }
+            board.changed().await;
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! Before a race: the scenario's SQL against the server that will run it.
+
+use tokio_postgres::error::ErrorPosition;
+use tokio_postgres::{Client, SimpleQueryMessage};
+
+use super::ContendError;
+use super::draw::{KeyRow, Origin};
+use crate::postgres::{explain, lost, readable};
+use crate::scenario::{Located, Plan, Statement, Step, unknown_parameter};
+use crate::source::Diagnostic;
+
+/// What the server says of the scenario's SQL.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    pub(crate) key_columns: Vec<String>,
+    /// By group and step: where each `$n` comes from.
+    pub(crate) origins: Vec<Vec<Vec<Origin>>>,
+}
+
+/// Runs the scenario's setup.
+pub(crate) async fn setup(client: &Client, plan: &Plan) -> Result<(), ContendError> {
+    let Some(setup) = &plan.setup else { return Ok(()) };
+    let done = client.batch_execute(&setup.text).await;
+    done.map_err(|error| sql_error(plan, setup, &Statement::parse(""), &setup.text, &error))
+}
+
+/// The keys as they are now; the column names are those of [`Prepared`].
+pub(crate) async fn keys(client: &Client, plan: &Plan) -> Result<Vec<KeyRow>, ContendError> {
+    let Some(keys) = &plan.keys else { return Ok(Vec::new()) };
+    let sql = &keys.sql.text;
+    // text for every type: only the simple protocol gives it, and prepare() has seen that it is one statement
+    let messages = client.simple_query(sql).await;
+    let messages = messages.map_err(|error| sql_error(plan, &keys.sql, &Statement::parse(""), sql, &error))?;
+    let row = |message| match message {
+        SimpleQueryMessage::Row(row) => Some((0..row.len()).map(|i| row.get(i).map(String::from)).collect()),
+        _ => None,
+    };
+    Ok(messages.into_iter().filter_map(row).collect())
+}
+
+/// Prepares every statement once, and finds out who provides its parameters.
+pub(crate) async fn prepare(client: &Client, plan: &Plan) -> Result<Prepared, ContendError> {
+    let mut key_columns = Vec::new();
+    if let Some(keys) = &plan.keys {
+        let statement = client.prepare(&keys.sql.text).await;
+        let statement = statement.map_err(|error| sql_error(plan, &keys.sql, &Statement::parse(""), &keys.sql.text, &error))?;
+        key_columns = statement.columns().iter().map(|c| c.name().to_string()).collect();
+    }
+    let mut origins = Vec::new();
+    for group in &plan.groups {
+        let mut results: Vec<Vec<(String, tokio_postgres::types::Type)>> = Vec::new();
+        let mut of_steps = Vec::new();
+        for step in &group.steps {
+            let prepared = client.prepare(&step.statement.sql).await;
+            let prepared = prepared
+                .map_err(|error| sql_error(plan, &step.at, &step.statement, &step.statement.sql, &error))?;
+            let mut of_step = Vec::new();
+            for name in &step.statement.names {
+                of_step.push(origin(plan, step, name, &key_columns, &results)?);
+            }
+            of_steps.push(of_step);
+            let column = |c: &tokio_postgres::Column| (c.name().to_string(), c.type_().clone());
+            results.push(prepared.columns().iter().map(column).collect());
+        }
+        origins.push(of_steps);
+    }
+    Ok(Prepared {
+        key_columns,
+        origins,
+    })
+}
+
+/// The nearest that provides the name: the latest step, the key, a declared parameter, a built-in.
+fn origin(
+    plan: &Plan,
+    step: &Step,
+    name: &str,
+    key_columns: &[String],
+    results: &[Vec<(String, tokio_postgres::types::Type)>],
+) -> Result<Origin, Diagnostic> {
+    for (of_step, columns) in results.iter().enumerate().rev() {
+        let Some(column) = columns.iter().position(|(c, _)| c == name) else { continue };
+        let ty = &columns[column].1;
+        if !readable(ty) {
+            let place = step.statement.first_use(name).unwrap_or(0..0);
+            return Err(step
+                .at
+                .error(&plan.source, place, format!("`:{name}` comes from a column of type {ty}, which can't be captured"))
+                .help(format!("cast it in the step that returns it: `{name}::text as {name}`")));
+        }
+        return Ok(Origin::Result {
+            step: of_step,
+            column,
+        });
+    }
+    if let Some(column) = key_columns.iter().position(|c| c == name) {
+        return Ok(Origin::Key(column));
+    }
+    if let Some(param) = plan.params.iter().position(|p| p.name == name) {
+        return Ok(Origin::Param(param));
+    }
+    match name {
+        "session" => Ok(Origin::Session),
+        "iteration" => Ok(Origin::Iteration),
+        "round" => Ok(Origin::Round),
+        _ => {
+            let known: Vec<&str> = results
+                .iter()
+                .flatten()
+                .map(|(c, _)| c.as_str())
+                .chain(key_columns.iter().map(String::as_str))
+                .chain(plan.params.iter().map(|p| p.name.as_str()))
+                .chain(["session", "iteration", "round"])
+                .collect();
+            Err(unknown_parameter(plan, step, name, &known))
+        }
+    }
+}
+
+/// An error of the scenario's SQL, shown at its place in the file.
+fn sql_error(plan: &Plan, at: &Located, statement: &Statement, sent: &str, error: &tokio_postgres::Error) -> ContendError {
+    let Some(db) = error.as_db_error().filter(|_| !lost(error)) else {
+        return ContendError::Lost(explain(error));
+    };
+    let offset = match db.position() {
+        Some(ErrorPosition::Original(position)) if statement.sql == sent => statement.offset_of(*position),
+        Some(ErrorPosition::Original(position)) => sent
+            .char_indices()
+            .nth(position.saturating_sub(1) as usize)
+            .map_or(sent.len(), |(offset, _)| offset),
+        _ => 0,
+    };
+    let word = at.text[offset.min(at.text.len())..]
+        .find(|c: char| !c.is_alphanumeric() && c != '_')
+        .map_or(at.text.len(), |len| offset + len);
+    let mut diagnostic = at
+        .error(&plan.source, offset..word, db.message())
+        .label(format!("SQLSTATE {}", db.code().code()));
+    let context = [db.detail(), db.hint(), db.where_()];
+    let context: Vec<&str> = context.into_iter().flatten().collect();
+    if !context.is_empty() {
+        diagnostic = diagnostic.help(context.join("\n"));
+    }
+    ContendError::Scenario(diagnostic.into())
+}

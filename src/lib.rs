@@ -1,0 +1,29 @@
+//! Finds concurrency bugs in PostgreSQL stored procedures, and proves that the data is still right afterwards.
+//!
+//! A race is arranged, not hoped for: sessions are held at a gate until all of them have read what they decide by, and
+//! write at once. The parts, in the way of the data:
+//!
+//! ```text
+//! scenario file -> scenario::Plan -> contend (with watch, verify) -> report::Race -> verdict::Verdict -> report writers
+//! ```
+//!
+//! - [`scenario`]: the file a user writes, checked.
+//! - [`place`]: where a run takes place: a throwaway server ([`postgres::server`]) or a server of the user's.
+//! - [`contend`]: the race itself.
+//! - [`verify`]: checks, all on one snapshot.
+//! - [`verdict`]: what it comes to. [`report`]: what people and programs get to see.
+
+pub mod bundled;
+pub mod cli;
+pub mod contend;
+pub mod outcome;
+pub mod place;
+pub mod postgres;
+pub mod report;
+pub mod scenario;
+pub mod source;
+pub mod stop;
+pub mod system;
+pub mod verdict;
+pub mod verify;
+pub mod watch;

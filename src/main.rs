@@ -1,0 +1,5 @@
+//! `db-race`
+
+fn main() -> std::process::ExitCode {
+    db_race::cli::main()
+}

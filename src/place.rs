@@ -1,0 +1,165 @@
+//! Where a run takes place, and what is installed there.
+//!
+//! - Without connection settings: a throwaway server.
+//! - A bundled system on a server of the user's: a database of its own there, dropped at the end. Nothing else is touched.
+//! - No system: the user's database as it is.
+
+use tokio_postgres::error::ErrorPosition;
+
+use crate::postgres::server::{Options, Server, ServerError};
+use crate::postgres::{ConnectError, Target, explain};
+use crate::source::{FileError, Source};
+use crate::system::{Bug, System};
+
+/// A database to run on. [`Place::leave`] it at the end.
+#[derive(Debug)]
+pub struct Place {
+    /// How it is reached.
+    pub target: Target,
+    server: Option<Server>,
+    /// A database made for this run, and how to reach its server without being in it.
+    made: Option<(String, Target)>,
+}
+
+/// Why there is no place to run on.
+#[derive(Debug, thiserror::Error)]
+pub enum PlaceError {
+    /// The throwaway server didn't start.
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    /// The user's server can't be reached.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// The database for this run could not be made.
+    #[error("cannot create the database {name} at {address}: {why}; the user needs CREATEDB to run a bundled system there")]
+    Create {
+        /// Its name.
+        name: String,
+        /// The server.
+        address: String,
+        /// The server's reason.
+        why: String,
+    },
+    /// A file of the system is wrong.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The connection was lost while installing.
+    #[error("the connection was lost while installing {file}: {why}")]
+    Lost {
+        /// The file.
+        file: String,
+        /// The system's reason.
+        why: String,
+    },
+}
+
+impl Place {
+    /// Starts a throwaway server.
+    ///
+    /// # Errors
+    /// [`PlaceError::Server`] when there are no server binaries or it doesn't start.
+    pub async fn throwaway(options: &Options) -> Result<Place, PlaceError> {
+        let server = Server::start(options).await?;
+        Ok(Place {
+            target: Target::new(server.config()),
+            server: Some(server),
+            made: None,
+        })
+    }
+
+    /// The user's database as it is.
+    pub fn existing(target: Target) -> Place {
+        Place {
+            target,
+            server: None,
+            made: None,
+        }
+    }
+
+    /// A new database on the user's server.
+    ///
+    /// # Errors
+    /// [`PlaceError::Create`] when the user may not create one.
+    pub async fn new_database(target: Target, system: &str) -> Result<Place, PlaceError> {
+        use std::hash::{BuildHasher, RandomState};
+        let word: String = system.chars().filter(char::is_ascii_alphanumeric).take(20).collect();
+        // letters, digits and underscores only: it needs no quoting
+        let random = RandomState::new().hash_one(0u8) as u32;
+        let name = format!("db_race_{}_{random:08x}", word.to_lowercase());
+        let admin = target.connect("control").await?;
+        let created = admin.batch_execute(&format!("create database {name}")).await;
+        created.map_err(|error| PlaceError::Create {
+            name: name.clone(),
+            address: target.address(),
+            why: explain(&error),
+        })?;
+        Ok(Place {
+            target: target.database(&name),
+            server: None,
+            made: Some((name, target)),
+        })
+    }
+
+    /// Whether the server was started for this run.
+    pub fn is_throwaway(&self) -> bool {
+        self.server.is_some()
+    }
+
+    /// The throwaway server.
+    pub fn server(&self) -> Option<&Server> {
+        self.server.as_ref()
+    }
+
+    /// Runs a system's files, then the bug's.
+    ///
+    /// # Errors
+    /// [`PlaceError::File`] that shows the place in the file which the server refused.
+    pub async fn install(&self, system: &System, bug: Option<&Bug>) -> Result<(), PlaceError> {
+        let client = self.target.connect("control").await?;
+        for source in system.files.iter().chain(bug.map(|b| &b.source)) {
+            let done = client.batch_execute(&source.text).await;
+            done.map_err(|error| install_error(source, &error))?;
+        }
+        Ok(())
+    }
+
+    /// Stops the throwaway server, or drops the database that was made.
+    ///
+    /// # Errors
+    /// When something was left behind, with what and where.
+    pub async fn leave(self) -> Result<(), String> {
+        if let Some((name, admin)) = self.made {
+            let left = |why: String| format!("the database {name} at {} was left behind: {why}", admin.address());
+            let client = admin.connect("control").await.map_err(|e| left(e.to_string()))?;
+            let dropped = client.batch_execute(&format!("drop database {name} with (force)")).await;
+            dropped.map_err(|e| left(explain(&e)))?;
+        }
+        if let Some(server) = self.server {
+            server.stop().await.map_err(|e| e.to_string())?;
+        }
+        Ok(())
+    }
+}
+
+fn install_error(source: &Source, error: &tokio_postgres::Error) -> PlaceError {
+    let Some(db) = error.as_db_error() else {
+        return PlaceError::Lost {
+            file: source.name.to_string(),
+            why: explain(error),
+        };
+    };
+    let offset = match db.position() {
+        Some(ErrorPosition::Original(at)) => {
+            let mut characters = source.text.char_indices();
+            characters.nth(at.saturating_sub(1) as usize).map_or(source.text.len(), |(offset, _)| offset)
+        }
+        _ => 0,
+    };
+    let mut diagnostic = source
+        .error(offset..offset + 1, db.message())
+        .label(format!("SQLSTATE {}", db.code().code()));
+    if let Some(more) = db.detail().or(db.hint()).or(db.where_()) {
+        diagnostic = diagnostic.help(more);
+    }
+    PlaceError::File(diagnostic.into())
+}

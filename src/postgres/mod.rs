@@ -1,0 +1,12 @@
+//! How a server is reached, and what it says.
+
+mod connect;
+mod facts;
+pub mod pool;
+pub mod server;
+mod text;
+
+pub use connect::{ConnectError, Connection, Target, explain, lost};
+pub use facts::{ServerFacts, facts};
+pub(crate) use facts::{deadlocks, deadlocks_since, free_connections};
+pub use text::{Text, read_text, readable};

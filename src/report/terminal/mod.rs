@@ -1,0 +1,240 @@
+//! The report that a person reads: the verdict first, then what it rests on.
+
+mod findings;
+mod race;
+mod table;
+
+use std::io::{self, Write};
+
+use anstyle::{AnsiColor, Style as Ansi};
+
+use super::Report;
+use crate::verdict::{Cause, Judged, Judgement, State, Verdict};
+use table::Table;
+
+/// How wide, and whether in colour.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Style {
+    /// Columns; none: lines are as long as they need to be.
+    pub width: Option<u16>,
+    /// Whether to use colour.
+    pub color: bool,
+}
+
+/// Writes the report.
+///
+/// # Errors
+/// When the writer fails.
+pub fn write(report: &Report, style: Style, out: &mut impl Write) -> io::Result<()> {
+    let paper = &mut Paper { out, style };
+    heading(paper, report)?;
+    rules(paper, &report.verdict)?;
+    if let Some(race) = &report.race {
+        race::write(paper, race)?;
+    }
+    findings::write(paper, report)?;
+    footer(paper, report)
+}
+
+/// Where a report is written, and how.
+struct Paper<'a, W> {
+    out: &'a mut W,
+    style: Style,
+}
+
+impl<W: Write> Paper<'_, W> {
+    /// A line, indented, wrapped at the width.
+    fn line(&mut self, indent: usize, text: &str) -> io::Result<()> {
+        let width = self.style.width.map_or(usize::MAX, |w| usize::from(w).max(20));
+        for line in wrap(text, width.saturating_sub(indent)) {
+            writeln!(self.out, "{:indent$}{line}", "")?;
+        }
+        Ok(())
+    }
+
+    fn blank(&mut self) -> io::Result<()> {
+        writeln!(self.out)
+    }
+
+    /// The title of a section.
+    fn title(&mut self, text: &str) -> io::Result<()> {
+        self.blank()?;
+        let text = self.paint(text, Ansi::new().bold());
+        self.line(0, &text)
+    }
+
+    fn table(&mut self, indent: usize, table: Table) -> io::Result<()> {
+        let width = self.style.width.map(|w| w.saturating_sub(indent as u16));
+        for line in table.render(width).lines() {
+            writeln!(self.out, "{:indent$}{}", "", line.trim_end())?;
+        }
+        Ok(())
+    }
+
+    fn paint(&self, text: &str, ansi: Ansi) -> String {
+        match self.style.color {
+            true => format!("{ansi}{text}{ansi:#}"),
+            false => text.to_string(),
+        }
+    }
+}
+
+const GREEN: Ansi = AnsiColor::Green.on_default().bold();
+const RED: Ansi = AnsiColor::Red.on_default().bold();
+const YELLOW: Ansi = AnsiColor::Yellow.on_default().bold();
+
+fn heading<W: Write>(paper: &mut Paper<'_, W>, report: &Report) -> io::Result<()> {
+    let (word, ansi) = match report.verdict.outcome {
+        Judged::Passed => ("PASSED", GREEN),
+        Judged::Warned => ("WARNED", YELLOW),
+        Judged::Failed => ("FAILED", RED),
+        Judged::Inconclusive => ("INCONCLUSIVE", YELLOW),
+        Judged::Interrupted => ("INTERRUPTED", YELLOW),
+    };
+    let what = match &report.race {
+        Some(race) => format!("{}: {}", race.scenario, race.title),
+        None => format!("{} checks on {}", report.checks.len(), report.server.address),
+    };
+    let word = paper.paint(word, ansi);
+    paper.line(0, &format!("{word}  {what}"))?;
+    if let Some(bug) = report.race.as_ref().and_then(|r| r.bug.as_ref()) {
+        paper.line(2, &format!("with the bug {}: {}", bug.name, bug.title))?;
+    }
+    if report.verdict.outcome == Judged::Failed
+        && let Some(race) = &report.race
+    {
+        let text = match report.verdict.cause {
+            Some(Cause::ConcurrencyBug) => "a concurrency bug: the same attempts, one after another, break nothing",
+            Some(Cause::PlainBug) => "a plain bug: the same attempts, one after another, break it too",
+            Some(Cause::Both) => "a plain bug and a concurrency bug: some rules break one after another too, some only in the race",
+            None if race.control.is_none() => "without the serial control nobody knows whether it takes a race",
+            None => "the serial control can't tell whether it takes a race",
+        };
+        paper.line(2, text)?;
+    }
+    if matches!(report.verdict.outcome, Judged::Inconclusive | Judged::Interrupted) {
+        for reason in &report.verdict.reasons {
+            paper.line(2, reason)?;
+        }
+        if report.verdict.outcome == Judged::Interrupted {
+            paper.line(2, "what follows was seen until then")?;
+        }
+    }
+    Ok(())
+}
+
+fn rules<W: Write>(paper: &mut Paper<'_, W>, verdict: &Verdict) -> io::Result<()> {
+    paper.blank()?;
+    let broken_in_control = |r: &Judgement| r.control == Some(State::Broken);
+    let quiet = |r: &Judgement| r.rule.starts_with("check ") && r.state == State::Held && !broken_in_control(r);
+    let has_control = verdict.rules.iter().any(|r| r.control.is_some());
+    let mut table = Table::new();
+    for rule in verdict.rules.iter().filter(|r| !quiet(r)) {
+        let (mark, ansi) = match (rule.state, rule.warning) {
+            _ if broken_in_control(rule) && !rule.warning => ("✗", RED),
+            (State::Held, _) => ("✓", GREEN),
+            (State::Broken, false) => ("✗", RED),
+            (State::Broken, true) => ("!", YELLOW),
+            (State::NoData, _) => ("?", YELLOW),
+        };
+        let mark = paper.paint(mark, ansi);
+        let mut measured = rule.measured.clone();
+        if rule.broken_rounds > 1 {
+            measured.push_str(&format!("; broken in {} rounds", rule.broken_rounds));
+        }
+        let mut row = vec![format!("{mark} {}", rule.rule), measured];
+        if has_control {
+            row.push(match (&rule.control, &rule.control_measured) {
+                (Some(State::Broken), Some(figure)) => format!("control broke too: {figure}"),
+                (Some(_), Some(_)) if rule.state == State::Broken => "control held".into(),
+                _ => String::new(),
+            });
+        }
+        table.row(row);
+    }
+    paper.table(2, table)?;
+    let quiet: Vec<&Judgement> = verdict.rules.iter().filter(|r| quiet(r)).collect();
+    if !quiet.is_empty() {
+        let mark = paper.paint("✓", GREEN);
+        let n = quiet.len();
+        paper.line(2, &format!("{mark} {n} {} held", if n == 1 { "check" } else { "checks" }))?;
+    }
+    Ok(())
+}
+
+fn footer<W: Write>(paper: &mut Paper<'_, W>, report: &Report) -> io::Result<()> {
+    let server = &report.server;
+    let mut notes = report.notes.clone();
+    if let Some(race) = &report.race {
+        notes.extend(race.notes.iter().cloned());
+    }
+    for note in notes {
+        paper.blank()?;
+        paper.line(0, &format!("note: {note}"))?;
+    }
+    paper.blank()?;
+    let place = match server.throwaway {
+        true => "throwaway server".to_string(),
+        false => server.address.clone(),
+    };
+    let seconds = report.duration_ms as f64 / 1e3;
+    paper.line(
+        0,
+        &format!("PostgreSQL {} ({place}, {}, fsync {}), {seconds:.1} s", server.version, server.isolation, server.fsync),
+    )?;
+    if let Some(command) = &report.reproduce {
+        paper.line(0, &format!("again: {command}"))?;
+    }
+    Ok(())
+}
+
+/// Breaks a text at spaces so that each line has at most `width` columns, where it can. Escape sequences have no width.
+fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut line = String::new();
+    let mut used = 0;
+    for word in text.split(' ') {
+        let len = shown_width(word);
+        if used > 0 && used + 1 + len > width {
+            lines.push(std::mem::take(&mut line));
+            used = 0;
+        }
+        if used > 0 || !line.is_empty() {
+            line.push(' ');
+            used += 1;
+        }
+        line.push_str(word);
+        used += len;
+    }
+    lines.push(line);
+    lines
+}
+
+fn shown_width(word: &str) -> usize {
+    let mut inside = false;
+    let shown = |c: &char| match (inside, c) {
+        (_, '\x1b') => {
+            inside = true;
+            false
+        }
+        (true, c) => {
+            inside = *c != 'm';
+            false
+        }
+        (false, _) => true,
+    };
+    word.chars().filter(shown).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_lines_break_at_spaces_and_long_words_stay_whole() {
+        assert_eq!(wrap("one two three", 7), ["one two", "three"]);
+        assert_eq!(wrap("extraordinary word", 5), ["extraordinary", "word"]);
+        assert_eq!(wrap("\x1b[1mone\x1b[0m two", 7), ["\x1b[1mone\x1b[0m two"]);
+        assert_eq!(wrap("", 5), [""]);
+    }
+}

@@ -1,0 +1,232 @@
+//! SQL with `:name` parameters -> SQL with `$n`, and back.
+//!
+//! A colon starts a parameter only where psql would see one: not inside quotes, dollar quotes or comments,
+//! and not in `::type`.
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+/// A statement whose parameters have been numbered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Statement {
+    /// As written, with `:name`.
+    pub text: String,
+    /// As sent, with `$1`, `$2`, ...; a name used twice has one number.
+    pub sql: String,
+    /// The name behind `$1`, `$2`, ...
+    pub names: Vec<String>,
+    /// Where each parameter stands in `text` and in `sql`, in their order.
+    places: Vec<(Range<usize>, Range<usize>)>,
+}
+
+impl Statement {
+    /// Finds the parameters.
+    pub fn parse(text: &str) -> Statement {
+        let bytes = text.as_bytes();
+        let mut sql = String::with_capacity(text.len());
+        let mut names: Vec<String> = Vec::new();
+        let mut numbers: HashMap<&str, usize> = HashMap::new();
+        let mut places = Vec::new();
+        let mut at = 0;
+        let mut copied = 0;
+        while at < bytes.len() {
+            if let Some(end) = opaque(text, at) {
+                at = end;
+                continue;
+            }
+            if bytes[at..].starts_with(b"::") {
+                at += 2;
+                continue;
+            }
+            let name_end = at + 1 + name_len(&bytes[at + 1..]);
+            if bytes[at] != b':' || name_end == at + 1 {
+                at += 1;
+                continue;
+            }
+            let name = &text[at + 1..name_end];
+            let number = *numbers.entry(name).or_insert_with(|| {
+                names.push(name.to_string());
+                names.len()
+            });
+            sql.push_str(&text[copied..at]);
+            let start = sql.len();
+            sql.push_str(&format!("${number}"));
+            places.push((at..name_end, start..sql.len()));
+            at = name_end;
+            copied = at;
+        }
+        sql.push_str(&text[copied..]);
+        Statement {
+            text: text.to_string(),
+            sql,
+            names,
+            places,
+        }
+    }
+
+    /// The byte range in `text` of the parameter's first use, colon included.
+    pub fn first_use(&self, name: &str) -> Option<Range<usize>> {
+        self.places
+            .iter()
+            .map(|(in_text, _)| in_text.clone())
+            .find(|range| self.text[range.start + 1..range.end] == *name)
+    }
+
+    /// The byte offset in `text` of a character position (1-based, as PostgreSQL counts) in `sql`.
+    pub fn offset_of(&self, position: u32) -> usize {
+        let offset = self
+            .sql
+            .char_indices()
+            .nth(position.saturating_sub(1) as usize)
+            .map_or(self.sql.len(), |(offset, _)| offset);
+        let mut shift = 0isize;
+        for (in_text, in_sql) in &self.places {
+            if offset < in_sql.start {
+                break;
+            }
+            if offset < in_sql.end {
+                return in_text.start;
+            }
+            shift = in_text.end as isize - in_sql.end as isize;
+        }
+        offset.saturating_add_signed(shift).min(self.text.len())
+    }
+}
+
+/// The end of a quoted or commented stretch that starts at `at`, if one does.
+fn opaque(text: &str, at: usize) -> Option<usize> {
+    let bytes = text.as_bytes();
+    let rest = &bytes[at..];
+    let end = match rest[0] {
+        b'\'' => {
+            let escapes = at > 0
+                && matches!(bytes[at - 1], b'e' | b'E')
+                && !(at > 1 && is_name_byte(bytes[at - 2]));
+            quoted(rest, b'\'', escapes)
+        }
+        b'"' => quoted(rest, b'"', false),
+        b'-' if rest.starts_with(b"--") => rest
+            .iter()
+            .position(|b| *b == b'\n')
+            .unwrap_or(rest.len()),
+        b'/' if rest.starts_with(b"/*") => block_comment(rest),
+        b'$' if at == 0 || !is_name_byte(bytes[at - 1]) => dollar_quoted(&text[at..])?,
+        _ => return None,
+    };
+    Some(at + end)
+}
+
+fn quoted(rest: &[u8], quote: u8, escapes: bool) -> usize {
+    let mut i = 1;
+    while i < rest.len() {
+        let doubled = rest[i] == quote && rest.get(i + 1) == Some(&quote);
+        if doubled || escapes && rest[i] == b'\\' {
+            i += 2;
+        } else if rest[i] == quote {
+            return i + 1;
+        } else {
+            i += 1;
+        }
+    }
+    rest.len()
+}
+
+/// Block comments nest in PostgreSQL.
+fn block_comment(rest: &[u8]) -> usize {
+    let mut depth = 0;
+    let mut i = 0;
+    while i < rest.len() {
+        if rest[i..].starts_with(b"/*") {
+            depth += 1;
+            i += 2;
+        } else if rest[i..].starts_with(b"*/") {
+            depth -= 1;
+            i += 2;
+            if depth == 0 {
+                return i;
+            }
+        } else {
+            i += 1;
+        }
+    }
+    rest.len()
+}
+
+fn dollar_quoted(rest: &str) -> Option<usize> {
+    let tag_len = rest[1..].find('$')?;
+    let tag = &rest[..tag_len + 2];
+    let inner = &tag[1..tag.len() - 1];
+    let valid = inner.bytes().all(is_name_byte) && !inner.starts_with(|c: char| c.is_ascii_digit());
+    if !valid {
+        return None;
+    }
+    Some(
+        rest[tag.len()..]
+            .find(tag)
+            .map_or(rest.len(), |i| tag.len() * 2 + i),
+    )
+}
+
+fn name_len(rest: &[u8]) -> usize {
+    match rest.first() {
+        Some(b) if is_name_byte(*b) && !b.is_ascii_digit() => {
+            rest.iter().take_while(|b| is_name_byte(**b)).count()
+        }
+        _ => 0,
+    }
+}
+
+fn is_name_byte(b: u8) -> bool {
+    b.is_ascii_alphanumeric() || b == b'_' || b >= 0x80
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(text: &str, sql: &str, names: &[&str]) {
+        let statement = Statement::parse(text);
+        assert_eq!(statement.sql, sql);
+        assert_eq!(statement.names, names);
+    }
+
+    #[test]
+    fn names_become_numbers_once_each() {
+        check("select :a, :b, :a", "select $1, $2, $1", &["a", "b"]);
+        check("f(:room_type_id,array[:d]::date[])", "f($1,array[$2]::date[])", &["room_type_id", "d"]);
+    }
+
+    #[test]
+    fn casts_slices_and_quotes_are_left_alone() {
+        for text in [
+            "select '1'::int, x[1:2]",
+            "select ':a', ':it''s :b'",
+            r"select E'\':a'",
+            "select \":a\", $$ :a $$, $t$ :a $$ :b $t$",
+            "select 1 -- :a",
+            "/* :a /* :b */ :c */ select 1",
+            "select 'open :a",
+            "$open$ :a",
+            ":",
+            "a:=1",
+            "",
+        ] {
+            check(text, text, &[]);
+        }
+        check("select 'x' :a", "select 'x' $1", &["a"]);
+        check("select a$b$ :a", "select a$b$ $1", &["a"]);
+        check("select name':a' :b", "select name':a' $1", &["b"]);
+    }
+
+    #[test]
+    fn server_positions_map_back() {
+        let statement = Statement::parse("select :long_name, nope(:b)");
+        let position = statement.sql.find("nope").unwrap() as u32 + 1;
+        assert_eq!(statement.offset_of(position), statement.text.find("nope").unwrap());
+        let position = statement.sql.find("$2").unwrap() as u32 + 1;
+        assert_eq!(statement.offset_of(position), statement.text.find(":b").unwrap());
+        assert_eq!(statement.offset_of(9999), statement.text.len());
+        assert_eq!(statement.first_use("b"), Some(24..26));
+    }
+}

@@ -1,0 +1,416 @@
+//! Rules + measurements -> a verdict, with the figures it was judged by. Pure.
+
+use serde::Serialize;
+
+use crate::outcome::Outcomes;
+use crate::report::{KeyCounts, Race, RoundResult, Times};
+use crate::scenario::{Figure, Measure, Must, Op, Rule};
+use crate::verify::{CheckResult, Decision, Severity};
+
+/// What a run comes to.
+#[derive(Clone, Debug, Serialize)]
+pub struct Verdict {
+    /// In a word.
+    pub outcome: Judged,
+    /// Whether what broke needs a race; none when nothing broke, or there was no control to tell.
+    pub cause: Option<Cause>,
+    /// Why, most telling first.
+    pub reasons: Vec<String>,
+    /// Every rule and check, with the figure it was judged by.
+    pub rules: Vec<Judgement>,
+}
+
+/// A verdict in a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Judged {
+    /// All held.
+    Passed,
+    /// Only checks of severity `warn` found something.
+    Warned,
+    /// A rule or a check was broken.
+    Failed,
+    /// Nothing was broken, but not all could be decided.
+    Inconclusive,
+    /// Stopped by the user, with nothing broken so far.
+    Interrupted,
+}
+
+/// What kind of bug it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    /// It breaks one attempt at a time, too.
+    PlainBug,
+    /// It breaks only in the race.
+    ConcurrencyBug,
+    /// Some of it breaks one attempt at a time, some only in the race.
+    Both,
+}
+
+/// A rule or a check, judged.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Judgement {
+    /// `hold.accepted == 1 per key`, `check hotel.orphan_holds`.
+    pub rule: String,
+    /// How it came out over all rounds.
+    pub state: State,
+    /// The worst figure, and where it was met.
+    pub measured: String,
+    /// Rounds in which it was broken.
+    pub broken_rounds: u32,
+    /// How it came out in the control; none when it isn't judged there.
+    pub control: Option<State>,
+    /// The control's figure.
+    pub control_measured: Option<String>,
+    /// Whether breaking it is only worth a look.
+    pub warning: bool,
+}
+
+/// How a rule came out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// It held.
+    Held,
+    /// It was broken.
+    Broken,
+    /// There was nothing to judge it by, or it could not be decided.
+    NoData,
+}
+
+/// One figure of a rule: how it came out, how bad it is, and how to say it.
+struct Figured {
+    state: State,
+    /// Distance from the bound: the worst one is reported.
+    badness: f64,
+    text: String,
+}
+
+/// Judges a race.
+pub fn judge(rules: &[Rule], race: &Race) -> Verdict {
+    let mut judgements: Vec<Judgement> = rules.iter().map(|rule| judge_rule(rule, race)).collect();
+    judgements.extend(judge_checks_of(race));
+    let contention: u64 = race.rounds.iter().map(|r| r.overlapping).sum();
+    let in_doubt = race.attempts.in_doubt;
+
+    let mut doubts = Vec::new();
+    if let Some(why) = race.cut_short.as_ref().filter(|why| *why != "interrupted") {
+        doubts.push(why.clone());
+    } else if race.attempts.total() == 0 {
+        doubts.push("no data: no attempt was made".into());
+    } else if contention == 0 {
+        doubts.push("no contention: no two attempts were in flight on the same key at the same time, so nothing was raced".into());
+    }
+    if in_doubt > 0 {
+        doubts.push(format!(
+            "{in_doubt} {} in doubt: the connection was lost before the answer came",
+            if in_doubt == 1 { "attempt is" } else { "attempts are" }
+        ));
+    }
+    let interrupted = race.cut_short.as_deref() == Some("interrupted");
+    verdict(judgements, doubts, interrupted)
+}
+
+/// Judges a run of checks.
+pub fn judge_checks(checks: &[CheckResult]) -> Verdict {
+    let judgements = checks
+        .iter()
+        .map(|check| {
+            let figured = figure_check(check);
+            Judgement {
+                rule: check_rule(&check.id),
+                broken_rounds: u32::from(figured.state == State::Broken),
+                state: figured.state,
+                measured: figured.text,
+                control: None,
+                control_measured: None,
+                warning: check.severity == Severity::Warn,
+            }
+        })
+        .collect();
+    verdict(judgements, Vec::new(), false)
+}
+
+fn verdict(judgements: Vec<Judgement>, mut doubts: Vec<String>, interrupted: bool) -> Verdict {
+    let in_race = |j: &&Judgement| j.state == State::Broken;
+    let in_control = |j: &&Judgement| j.control == Some(State::Broken);
+    let broken: Vec<&Judgement> = judgements.iter().filter(|j| in_race(j) || in_control(j)).collect();
+    let serious = || broken.iter().copied().filter(|j| !j.warning);
+    for rule in judgements.iter().filter(|j| j.state == State::NoData) {
+        doubts.push(format!("{}: {}", rule.rule, rule.measured));
+    }
+    let plain = serious().any(|j| in_control(&j));
+    let raced = serious().any(|j| in_race(&j) && j.control == Some(State::Held));
+    let cause = match (plain, raced) {
+        (true, true) => Some(Cause::Both),
+        (true, false) => Some(Cause::PlainBug),
+        (false, true) => Some(Cause::ConcurrencyBug),
+        (false, false) => None,
+    };
+    let outcome = if serious().next().is_some() {
+        Judged::Failed
+    } else if interrupted {
+        Judged::Interrupted
+    } else if !doubts.is_empty() {
+        Judged::Inconclusive
+    } else if !broken.is_empty() {
+        Judged::Warned
+    } else {
+        Judged::Passed
+    };
+    let mut reasons: Vec<String> = broken
+        .iter()
+        .map(|j| match j.state {
+            State::Broken => format!("{}: {}", j.rule, j.measured),
+            _ => format!("{}: {} in the serial control", j.rule, j.control_measured.as_deref().unwrap_or_default()),
+        })
+        .collect();
+    reasons.extend(doubts);
+    Verdict {
+        outcome,
+        cause,
+        reasons,
+        rules: judgements,
+    }
+}
+
+fn judge_rule(rule: &Rule, race: &Race) -> Judgement {
+    let (figured, broken_rounds) = match rule.must {
+        Must::Count { op, bound, per_key } => {
+            let rounds: Vec<(u32, Figured)> = race
+                .rounds
+                .iter()
+                .map(|round| (round.round, figure_count(rule, op, bound, per_key, round, race)))
+                .collect();
+            worst(rounds)
+        }
+        Must::Time { figure, op, bound } => {
+            let figured = figure_time(rule, figure, op, bound, race);
+            let broken = u32::from(figured.state == State::Broken);
+            (figured, broken)
+        }
+    };
+    let control = match (&race.control, rule.must) {
+        (Some(control), Must::Count { op, bound, per_key }) => {
+            let comparable = per_key || control.attempts.total() >= race.groups.iter().map(|g| u64::from(g.attempts)).sum();
+            comparable.then(|| figure_count(rule, op, bound, per_key, control, race))
+        }
+        _ => None,
+    };
+    Judgement {
+        rule: rule.text.clone(),
+        state: figured.state,
+        measured: figured.text,
+        broken_rounds,
+        control_measured: control.as_ref().map(|c| c.text.clone()),
+        control: control.map(|c| c.state).filter(|s| *s != State::NoData),
+        warning: false,
+    }
+}
+
+/// The round to report, and in how many the rule was broken.
+fn worst(rounds: Vec<(u32, Figured)>) -> (Figured, u32) {
+    let of = rounds.len();
+    let broken = rounds.iter().filter(|(_, f)| f.state == State::Broken).count() as u32;
+    let rank = |f: &Figured| match f.state {
+        State::Broken => 2,
+        State::NoData => 1,
+        State::Held => 0,
+    };
+    let worst = rounds
+        .into_iter()
+        .max_by(|(_, a), (_, b)| rank(a).cmp(&rank(b)).then(a.badness.total_cmp(&b.badness)));
+    let Some((round, mut figured)) = worst else {
+        let none = Figured {
+            state: State::NoData,
+            badness: 0.0,
+            text: "no round was run".into(),
+        };
+        return (none, 0);
+    };
+    if figured.state == State::Broken && of > 1 {
+        figured.text = format!("{} in round {round}", figured.text);
+    }
+    (figured, broken)
+}
+
+fn figure_count(rule: &Rule, op: Op, bound: u64, per_key: bool, round: &RoundResult, race: &Race) -> Figured {
+    let compare = |n: u64, text: String| Figured {
+        state: if op.holds(n, bound) { State::Held } else { State::Broken },
+        badness: n.abs_diff(bound) as f64,
+        text,
+    };
+    let no_data = |text: &str| Figured {
+        state: State::NoData,
+        badness: 0.0,
+        text: text.into(),
+    };
+    let (outcome, outcomes, keys): (_, Outcomes, &[KeyCounts]) = match &rule.measure {
+        Measure::Count { step: None, outcome } => (*outcome, round.attempts, &round.keys),
+        Measure::Count {
+            step: Some(step),
+            outcome,
+        } => match round.steps.iter().find(|s| s.step == *step) {
+            Some(counts) => (*outcome, counts.outcomes, &counts.keys),
+            None => return no_data("no data: no such step"),
+        },
+        other => {
+            let n = match other {
+                Measure::Deadlocks => round.deadlocks,
+                Measure::LockWaits => round.lock_waits,
+                _ => round.pool_timeouts,
+            };
+            if round.attempts.total() == 0 {
+                return no_data("no data: no attempt was made");
+            }
+            return compare(n, n.to_string());
+        }
+    };
+    if outcomes.total() == 0 {
+        return no_data("no data: no attempt came to it");
+    }
+    if !per_key {
+        let n = outcomes.get(outcome);
+        return compare(n, n.to_string());
+    }
+    let figures = keys.iter().map(|k| {
+        let n = k.outcomes.get(outcome);
+        compare(n, format!("{n}{}", for_key(&race.key_columns, &k.key)))
+    });
+    let broken = figures.clone().filter(|f| f.state == State::Broken).count();
+    let worst = figures.max_by(|a, b| {
+        let rank = |f: &Figured| u8::from(f.state == State::Broken);
+        rank(a).cmp(&rank(b)).then(a.badness.total_cmp(&b.badness))
+    });
+    match worst {
+        None => no_data("no data: no key was tried"),
+        Some(mut worst) => {
+            if keys.len() > 1 {
+                worst.text = match broken {
+                    0 => format!("{} of {} keys", keys.len(), keys.len()),
+                    _ => format!("{} (and {broken} of {} keys broken)", worst.text, keys.len()),
+                };
+            }
+            worst
+        }
+    }
+}
+
+/// ` for room_type_id=1 date=2030-06-01`
+fn for_key(columns: &[String], key: &[Option<String>]) -> String {
+    if key.is_empty() {
+        return String::new();
+    }
+    format!(" for {}", name_key(columns, key))
+}
+
+/// `room_type_id=1 date=2030-06-01`
+pub fn name_key(columns: &[String], key: &[Option<String>]) -> String {
+    let pair = |(column, value): (&String, &Option<String>)| format!("{column}={}", value.as_deref().unwrap_or("NULL"));
+    columns.iter().zip(key).map(pair).collect::<Vec<_>>().join(" ")
+}
+
+fn figure_time(rule: &Rule, figure: Figure, op: Op, bound: std::time::Duration, race: &Race) -> Figured {
+    let mut skew = Times::default();
+    let times = match &rule.measure {
+        Measure::Latency { step } => race.steps.iter().find(|s| s.step == *step).map(|s| &s.latency),
+        Measure::Skew => {
+            let waves = race.rounds.iter().flat_map(|r| &r.waves);
+            waves
+                .filter_map(|w| w.skew_us)
+                .for_each(|us| skew.record(std::time::Duration::from_micros(us)));
+            Some(&skew)
+        }
+        _ => Some(&race.pool.wait),
+    };
+    match times.and_then(|t| t.figure(figure)) {
+        None => Figured {
+            state: State::NoData,
+            badness: 0.0,
+            text: "no data".into(),
+        },
+        Some(value) => Figured {
+            state: if op.holds(value, bound) { State::Held } else { State::Broken },
+            badness: value.abs_diff(bound).as_secs_f64(),
+            text: show_time(value),
+        },
+    }
+}
+
+/// A time as people read it: three figures and a unit.
+pub fn show_time(time: std::time::Duration) -> String {
+    let us = time.as_micros() as f64;
+    let (value, unit) = match us {
+        0.0..1e3 => (us, "µs"),
+        1e3..1e6 => (us / 1e3, "ms"),
+        _ => (us / 1e6, "s"),
+    };
+    let digits = match value {
+        v if unit == "µs" || v >= 100.0 => 0,
+        v if v >= 10.0 => 1,
+        _ => 2,
+    };
+    format!("{value:.digits$} {unit}")
+}
+
+fn judge_checks_of(race: &Race) -> Vec<Judgement> {
+    let reference = race.rounds.iter().chain(&race.control).max_by_key(|r| r.checks.len());
+    let Some(reference) = reference else { return Vec::new() };
+    let of = |round: &RoundResult, id: &str| round.checks.iter().find(|c| c.id == id).map(figure_check);
+    reference
+        .checks
+        .iter()
+        .map(|check| {
+            let rounds: Vec<(u32, Figured)> = race
+                .rounds
+                .iter()
+                .map(|r| {
+                    let missing = || Figured {
+                        state: State::NoData,
+                        badness: 0.0,
+                        text: "it was not run".into(),
+                    };
+                    (r.round, of(r, &check.id).unwrap_or_else(missing))
+                })
+                .collect();
+            let (figured, broken_rounds) = worst(rounds);
+            let control = race.control.as_ref().and_then(|c| of(c, &check.id));
+            Judgement {
+                rule: check_rule(&check.id),
+                state: figured.state,
+                measured: figured.text,
+                broken_rounds,
+                control_measured: control.as_ref().map(|c| c.text.clone()),
+                control: control.map(|c| c.state).filter(|s| *s != State::NoData),
+                warning: check.severity == Severity::Warn,
+            }
+        })
+        .collect()
+}
+
+/// The name of a check among the rules.
+pub fn check_rule(id: &str) -> String {
+    format!("check {id}")
+}
+
+fn figure_check(check: &CheckResult) -> Figured {
+    let rows = |n: u64| format!("{n}{} {}", if check.count_is_capped { "+" } else { "" }, if n == 1 { "row" } else { "rows" });
+    match check.decision {
+        Decision::Held => Figured {
+            state: State::Held,
+            badness: 0.0,
+            text: rows(0),
+        },
+        Decision::Violated => Figured {
+            state: State::Broken,
+            badness: check.count as f64,
+            text: rows(check.count),
+        },
+        Decision::CouldNotDecide => Figured {
+            state: State::NoData,
+            badness: 0.0,
+            text: format!("could not decide: {}", check.reason.as_deref().unwrap_or("no reason given")),
+        },
+    }
+}

@@ -1,0 +1,145 @@
+//! Check files.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::bundled::{Folder, Shelf};
+use crate::source::{FileError, Source, fenced, nearest};
+
+/// How bad a finding is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// A finding fails the run.
+    #[default]
+    Error,
+    /// A finding is worth a look.
+    Warn,
+}
+
+/// One check: a file with a header and a statement.
+#[derive(Clone, Debug)]
+pub struct Check {
+    /// Its name in reports, `hotel.inventory_violations`.
+    pub id: String,
+    /// The invariant in a line.
+    pub title: String,
+    /// How bad a finding is.
+    pub severity: Severity,
+    /// The columns that identify a finding.
+    pub key: Vec<String>,
+    /// The file; sent whole, its header is a comment.
+    pub source: Source,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Header {
+    id: String,
+    title: String,
+    #[serde(default)]
+    severity: Severity,
+    #[serde(default)]
+    key: Vec<String>,
+}
+
+impl Check {
+    /// Reads a check from its file's text.
+    ///
+    /// # Errors
+    /// [`FileError::Content`] when the header is missing or wrong.
+    pub fn parse(source: Source) -> Result<Check, FileError> {
+        let header: Header = source.toml(&fenced(&source, "check")?)?;
+        Ok(Check {
+            id: header.id,
+            title: header.title,
+            severity: header.severity,
+            key: header.key,
+            source,
+        })
+    }
+}
+
+/// Finds checks: a file or a folder (relative to `base`), or a bundled name (`hotel`, `hotel/orphan_holds`,
+/// with or without `checks/` before and `.sql` behind). A path wins.
+///
+/// # Errors
+/// [`FileError`] when there are none of that name, or a file is wrong.
+pub fn find(name: &str, base: &Path) -> Result<Vec<Check>, FileError> {
+    let path = base.join(name);
+    if path.is_file() {
+        return Ok(vec![Check::parse(Source::read(&path)?)?]);
+    }
+    if path.is_dir() {
+        return in_folder(&Folder::Disk(path));
+    }
+    let wanted = name.strip_prefix("checks/").unwrap_or(name).trim_end_matches('/');
+    let folders = Shelf::Checks.folders();
+    if folders.iter().any(|f| f == wanted) {
+        return in_folder(&Folder::Bundled(Shelf::Checks, wanted.to_string()));
+    }
+    let file = format!("{}.sql", wanted.strip_suffix(".sql").unwrap_or(wanted));
+    if let Some(source) = Shelf::Checks.file(&file) {
+        return Ok(vec![Check::parse(source)?]);
+    }
+    let mut names = folders.clone();
+    for folder in &folders {
+        names.extend(Shelf::Checks.files_in(folder).iter().map(|f| f.trim_end_matches(".sql").to_string()));
+    }
+    let hint = nearest(wanted, names.iter().map(String::as_str))
+        .unwrap_or_else(|| "`db-race list` shows the bundled ones".into());
+    Err(FileError::Read {
+        path: path.display().to_string(),
+        why: format!("there is no such file or folder, and no bundled check of that name; {hint}"),
+    })
+}
+
+fn in_folder(folder: &Folder) -> Result<Vec<Check>, FileError> {
+    let mut checks = Vec::new();
+    for name in folder.sql_files("")? {
+        if let Some(source) = folder.read(&name)? {
+            checks.push(Check::parse(source)?);
+        }
+    }
+    if checks.is_empty() {
+        let path = match folder {
+            Folder::Disk(path) => path.display().to_string(),
+            Folder::Bundled(_, path) => path.clone(),
+        };
+        return Err(FileError::Read {
+            path,
+            why: "there are no `.sql` files in it".into(),
+        });
+    }
+    Ok(checks)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bundled_checks_are_found_in_every_form_and_named_after_their_file() {
+        let here = Path::new("/nonexistent");
+        for name in ["hotel", "checks/hotel", "checks/hotel/"] {
+            assert!(find(name, here).unwrap().len() > 5, "{name}");
+        }
+        for name in ["hotel/orphan_holds", "checks/hotel/orphan_holds.sql"] {
+            assert_eq!(find(name, here).unwrap()[0].id, "hotel.orphan_holds");
+        }
+        for folder in Shelf::Checks.folders() {
+            for check in find(&folder, here).unwrap() {
+                let file = format!("checks/{}.sql (bundled)", check.id.replace('.', "/"));
+                assert_eq!(*check.source.name, *file);
+                assert!(!check.key.is_empty(), "{} has no key", check.id);
+            }
+        }
+    }
+
+    #[test]
+    fn unknown_names_get_the_nearest() {
+        let error = find("hotel/orphan_hold", Path::new("")).unwrap_err().to_string();
+        assert!(error.contains("did you mean `hotel/orphan_holds`?"), "{error}");
+    }
+}

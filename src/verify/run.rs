@@ -1,0 +1,264 @@
+//! Runs checks on one snapshot.
+//!
+//! The first worker exports its snapshot and the others import it (`pg_export_snapshot`, `SET TRANSACTION SNAPSHOT`), all in
+//! `REPEATABLE READ READ ONLY`. The workers draw checks from one list. A check runs in a savepoint, so that an error or a
+//! timeout ends the check and not the snapshot. Nothing is ever committed.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use tokio_postgres::{Client, SimpleQueryMessage};
+
+use super::{Check, Severity};
+use crate::postgres::{ConnectError, Connection, Target, explain};
+
+/// How a run is done.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Workers, each with a connection of its own.
+    pub jobs: usize,
+    /// After this a check is cancelled, and could not be decided.
+    pub timeout: Duration,
+    /// Findings kept for reports, of each check.
+    pub sample: usize,
+    /// Findings counted at the most, of each check.
+    pub count_max: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            jobs: 2,
+            timeout: Duration::from_secs(30),
+            sample: 5,
+            count_max: 1_000,
+        }
+    }
+}
+
+/// What became of a check.
+#[derive(Clone, Debug, Serialize)]
+pub struct CheckResult {
+    /// The check's id.
+    pub id: String,
+    /// The invariant in a line.
+    pub title: String,
+    /// The check's file.
+    pub file: String,
+    /// How bad a finding is.
+    pub severity: Severity,
+    /// Whether the invariant held.
+    pub decision: Decision,
+    /// Rows found, counted up to the cap.
+    pub count: u64,
+    /// Whether there are more than were counted.
+    pub count_is_capped: bool,
+    /// The first findings.
+    pub findings: Vec<Finding>,
+    /// Why it could not be decided.
+    pub reason: Option<String>,
+    /// How long it took, in milliseconds.
+    pub duration_ms: f64,
+}
+
+/// Whether an invariant held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Decision {
+    /// No row breaks it.
+    Held,
+    /// Some row does.
+    Violated,
+    /// The check failed or took too long.
+    CouldNotDecide,
+}
+
+/// A row that breaks an invariant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// The values of the check's key columns, as text.
+    pub key: Vec<Option<String>>,
+    /// All columns with their values, in order.
+    pub row: Vec<(String, Option<String>)>,
+}
+
+/// Why a run could not begin.
+#[derive(Debug, thiserror::Error)]
+pub enum VerifyError {
+    /// A worker got no connection.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// The snapshot could not be made or shared.
+    #[error("cannot share a snapshot at {address}: {why}")]
+    Snapshot {
+        /// Which database.
+        address: String,
+        /// The server's reason.
+        why: String,
+    },
+}
+
+/// Runs the checks; the results are in the checks' order.
+///
+/// # Errors
+/// [`VerifyError`] when there is no snapshot to look at. A check that fails is a result, not an error.
+pub async fn run(target: &Target, checks: &[Check], options: &Options) -> Result<Vec<CheckResult>, VerifyError> {
+    let jobs = options.jobs.clamp(1, checks.len().max(1));
+    let workers = share_snapshot(target, jobs).await.map_err(|error| match error {
+        Broken::Connect(error) => VerifyError::Connect(error),
+        Broken::Query(error) => VerifyError::Snapshot {
+            address: target.address(),
+            why: explain(&error),
+        },
+    })?;
+    let queue: Mutex<VecDeque<usize>> = Mutex::new((0..checks.len()).collect());
+    let results: Mutex<Vec<Option<CheckResult>>> = Mutex::new(vec![None; checks.len()]);
+    let work = workers.iter().map(|worker| async {
+        loop {
+            // its own statement, so that the queue isn't locked while the check runs
+            let next = lock(&queue).pop_front();
+            let Some(i) = next else { break };
+            let result = decide(worker, &checks[i], options).await;
+            lock(&results)[i] = Some(result);
+        }
+        // the server rolls back when the connection ends, too
+        let _ = worker.batch_execute("ROLLBACK").await;
+    });
+    futures_util::future::join_all(work).await;
+    let results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
+    Ok(results.into_iter().flatten().collect())
+}
+
+enum Broken {
+    Connect(ConnectError),
+    Query(tokio_postgres::Error),
+}
+
+impl From<ConnectError> for Broken {
+    fn from(error: ConnectError) -> Self {
+        Broken::Connect(error)
+    }
+}
+
+impl From<tokio_postgres::Error> for Broken {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Broken::Query(error)
+    }
+}
+
+async fn share_snapshot(target: &Target, jobs: usize) -> Result<Vec<Connection>, Broken> {
+    // a server that ends long or idle transactions by itself would take the snapshot away; each check has a limit of its own
+    const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; \
+        SET LOCAL idle_in_transaction_session_timeout = 0; SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0";
+    let exporter = target.connect("verify").await?;
+    exporter.batch_execute(BEGIN).await?;
+    let mut workers = vec![];
+    if jobs > 1 {
+        let snapshot: String = exporter.query_one("select pg_export_snapshot()", &[]).await?.get(0);
+        // importing comes before anything that takes a snapshot, and takes no parameters; the id is the server's own
+        let import = format!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT '{snapshot}'");
+        for _ in 1..jobs {
+            let worker = target.connect("verify").await?;
+            worker.batch_execute(&import).await?;
+            workers.push(worker);
+        }
+    }
+    workers.push(exporter);
+    Ok(workers)
+}
+
+async fn decide(client: &Client, check: &Check, options: &Options) -> CheckResult {
+    let started = Instant::now();
+    let mut result = CheckResult {
+        id: check.id.clone(),
+        title: check.title.clone(),
+        file: check.source.name.to_string(),
+        severity: check.severity,
+        decision: Decision::Held,
+        count: 0,
+        count_is_capped: false,
+        findings: Vec::new(),
+        reason: None,
+        duration_ms: 0.0,
+    };
+    if let Err(reason) = look(client, check, options, &mut result).await {
+        result.decision = Decision::CouldNotDecide;
+        result.reason = Some(reason);
+    } else if result.count > 0 {
+        result.decision = Decision::Violated;
+    }
+    result.duration_ms = started.elapsed().as_secs_f64() * 1e3;
+    result
+}
+
+async fn look(client: &Client, check: &Check, options: &Options, result: &mut CheckResult) -> Result<(), String> {
+    let begin = format!(
+        "SAVEPOINT db_race_check; SET LOCAL statement_timeout = {}",
+        options.timeout.as_millis()
+    );
+    client.batch_execute(&begin).await.map_err(|e| explain(&e))?;
+    let looked = fetch(client, check, options, result).await;
+    // also restores statement_timeout
+    let ended = client.batch_execute("ROLLBACK TO db_race_check; RELEASE db_race_check").await;
+    looked?;
+    ended.map_err(|e| explain(&e))
+}
+
+async fn fetch(client: &Client, check: &Check, options: &Options, result: &mut CheckResult) -> Result<(), String> {
+    let sql = &*check.source.text;
+    // The extended protocol takes one statement only, so what is pasted behind DECLARE below is one statement, and
+    // an error's position is that of the file.
+    let statement = client.prepare(sql).await.map_err(|error| {
+        let mut why = explain(&error);
+        if let Some(tokio_postgres::error::ErrorPosition::Original(at)) =
+            error.as_db_error().and_then(|db| db.position())
+        {
+            let offset = sql.char_indices().nth(at.saturating_sub(1) as usize).map_or(sql.len(), |(o, _)| o);
+            why = format!("{why} (line {})", check.source.line(offset));
+        }
+        why
+    })?;
+    let columns: Vec<&str> = statement.columns().iter().map(|c| c.name()).collect();
+    let mut key = Vec::new();
+    for name in &check.key {
+        match columns.iter().position(|c| c == name) {
+            Some(at) => key.push(at),
+            None => return Err(format!("the key column `{name}` is not in its result")),
+        }
+    }
+    let declare = format!("DECLARE db_race_check NO SCROLL CURSOR FOR\n{sql}");
+    client.batch_execute(&declare).await.map_err(|e| explain(&e))?;
+    loop {
+        let wanted = options.count_max + 1 - result.count;
+        let batch = wanted.min(1_000);
+        let messages = client
+            .simple_query(&format!("FETCH {batch} FROM db_race_check"))
+            .await
+            .map_err(|e| explain(&e))?;
+        let before = result.count;
+        for message in &messages {
+            let SimpleQueryMessage::Row(row) = message else { continue };
+            result.count += 1;
+            if result.findings.len() < options.sample {
+                let value = |i: usize| row.get(i).map(String::from);
+                result.findings.push(Finding {
+                    key: key.iter().map(|i| value(*i)).collect(),
+                    row: columns.iter().enumerate().map(|(i, c)| (c.to_string(), value(i))).collect(),
+                });
+            }
+        }
+        if result.count > options.count_max {
+            result.count = options.count_max;
+            result.count_is_capped = true;
+        }
+        if result.count_is_capped || result.count - before < batch {
+            return Ok(());
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

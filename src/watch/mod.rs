@@ -1,0 +1,10 @@
+//! What is seen from outside while sessions race.
+
+mod contention;
+mod deadlock;
+mod locks;
+
+pub(crate) use contention::{Flight, overlapping};
+pub use deadlock::{Deadlock, Member};
+pub use locks::LockWaits;
+pub(crate) use locks::{LockWatch, Sampler};
