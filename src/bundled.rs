@@ -127,7 +127,11 @@ impl Folder {
                 names
             }
             Folder::Bundled(shelf, path) => {
-                let folder = if sub.is_empty() { path.clone() } else { format!("{path}/{sub}") };
+                let folder = if sub.is_empty() {
+                    path.clone()
+                } else {
+                    format!("{path}/{sub}")
+                };
                 let bare = |p: String| p.rsplit('/').next().map(String::from);
                 shelf.files_in(&folder).into_iter().filter_map(bare).collect()
             }

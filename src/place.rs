@@ -31,7 +31,9 @@ pub enum PlaceError {
     #[error(transparent)]
     Connect(#[from] ConnectError),
     /// The database for this run could not be made.
-    #[error("cannot create the database {name} at {address}: {why}; the user needs CREATEDB to run a bundled system there")]
+    #[error(
+        "cannot create the database {name} at {address}: {why}; the user needs CREATEDB to run a bundled system there"
+    )]
     Create {
         /// Its name.
         name: String,
@@ -131,7 +133,9 @@ impl Place {
         if let Some((name, admin)) = self.made {
             let left = |why: String| format!("the database {name} at {} was left behind: {why}", admin.address());
             let client = admin.connect("control").await.map_err(|e| left(e.to_string()))?;
-            let dropped = client.batch_execute(&format!("drop database {name} with (force)")).await;
+            let dropped = client
+                .batch_execute(&format!("drop database {name} with (force)"))
+                .await;
             dropped.map_err(|e| left(explain(&e)))?;
         }
         if let Some(server) = self.server {
@@ -151,7 +155,9 @@ fn install_error(source: &Source, error: &tokio_postgres::Error) -> PlaceError {
     let offset = match db.position() {
         Some(ErrorPosition::Original(at)) => {
             let mut characters = source.text.char_indices();
-            characters.nth(at.saturating_sub(1) as usize).map_or(source.text.len(), |(offset, _)| offset)
+            characters
+                .nth(at.saturating_sub(1) as usize)
+                .map_or(source.text.len(), |(offset, _)| offset)
         }
         _ => 0,
     };

@@ -76,9 +76,8 @@ impl System {
                 Some(source) => files.push(source),
                 None if file == "schema.sql" => {
                     let bundled = Shelf::Sql.folders();
-                    let hint = nearest(name, bundled.iter().map(String::as_str)).unwrap_or_else(|| {
-                        format!("bundled systems: {}", crate::source::quoted(&bundled))
-                    });
+                    let hint = nearest(name, bundled.iter().map(String::as_str))
+                        .unwrap_or_else(|| format!("bundled systems: {}", crate::source::quoted(&bundled)));
                     return Err(FileError::Read {
                         path: format!("{name}/schema.sql"),
                         why: format!("there is no such system; {hint}"),
@@ -104,11 +103,7 @@ impl System {
             if let Some(source) = self.folder.read(&name)? {
                 let header = source.toml(&fenced(&source, "bug")?)?;
                 let name = name.trim_start_matches("bugs/").trim_end_matches(".sql").to_string();
-                bugs.push(Bug {
-                    name,
-                    header,
-                    source,
-                });
+                bugs.push(Bug { name, header, source });
             }
         }
         Ok(bugs)
@@ -132,15 +127,17 @@ impl System {
         }
         let bugs = self.bugs()?;
         let names: Vec<String> = bugs.iter().map(|b| b.name.clone()).collect();
-        bugs.into_iter().find(|b| b.name == name).ok_or_else(|| FileError::Read {
-            path: name.to_string(),
-            why: format!(
-                "{} has no such bug; {}",
-                self.name,
-                nearest(name, names.iter().map(String::as_str))
-                    .unwrap_or_else(|| format!("it has {}", crate::source::quoted(&names)))
-            ),
-        })
+        bugs.into_iter()
+            .find(|b| b.name == name)
+            .ok_or_else(|| FileError::Read {
+                path: name.to_string(),
+                why: format!(
+                    "{} has no such bug; {}",
+                    self.name,
+                    nearest(name, names.iter().map(String::as_str))
+                        .unwrap_or_else(|| format!("it has {}", crate::source::quoted(&names)))
+                ),
+            })
     }
 }
 

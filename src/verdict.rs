@@ -100,7 +100,10 @@ pub fn judge(rules: &[Rule], race: &Race) -> Verdict {
     } else if race.attempts.total() == 0 {
         doubts.push("no data: no attempt was made".into());
     } else if contention == 0 {
-        doubts.push("no contention: no two attempts were in flight on the same key at the same time, so nothing was raced".into());
+        doubts.push(
+            "no contention: no two attempts were in flight on the same key at the same time, so nothing was raced"
+                .into(),
+        );
     }
     if in_doubt > 0 {
         doubts.push(format!(
@@ -163,7 +166,11 @@ fn verdict(judgements: Vec<Judgement>, mut doubts: Vec<String>, interrupted: boo
         .iter()
         .map(|j| match j.state {
             State::Broken => format!("{}: {}", j.rule, j.measured),
-            _ => format!("{}: {} in the serial control", j.rule, j.control_measured.as_deref().unwrap_or_default()),
+            _ => format!(
+                "{}: {} in the serial control",
+                j.rule,
+                j.control_measured.as_deref().unwrap_or_default()
+            ),
         })
         .collect();
     reasons.extend(doubts);
@@ -193,7 +200,8 @@ fn judge_rule(rule: &Rule, race: &Race) -> Judgement {
     };
     let control = match (&race.control, rule.must) {
         (Some(control), Must::Count { op, bound, per_key }) => {
-            let comparable = per_key || control.attempts.total() >= race.groups.iter().map(|g| u64::from(g.attempts)).sum();
+            let comparable =
+                per_key || control.attempts.total() >= race.groups.iter().map(|g| u64::from(g.attempts)).sum();
             comparable.then(|| figure_count(rule, op, bound, per_key, control, race))
         }
         _ => None,
@@ -218,8 +226,10 @@ fn worst(rounds: Vec<(u32, Figured)>) -> (Figured, u32) {
         State::NoData => 1,
         State::Held => 0,
     };
+    // of equals the last one is taken: the first round
     let worst = rounds
         .into_iter()
+        .rev()
         .max_by(|(_, a), (_, b)| rank(a).cmp(&rank(b)).then(a.badness.total_cmp(&b.badness)));
     let Some((round, mut figured)) = worst else {
         let none = Figured {
@@ -331,7 +341,11 @@ fn figure_time(rule: &Rule, figure: Figure, op: Op, bound: std::time::Duration, 
             text: "no data".into(),
         },
         Some(value) => Figured {
-            state: if op.holds(value, bound) { State::Held } else { State::Broken },
+            state: if op.holds(value, bound) {
+                State::Held
+            } else {
+                State::Broken
+            },
             badness: value.abs_diff(bound).as_secs_f64(),
             text: show_time(value),
         },
@@ -395,7 +409,13 @@ pub fn check_rule(id: &str) -> String {
 }
 
 fn figure_check(check: &CheckResult) -> Figured {
-    let rows = |n: u64| format!("{n}{} {}", if check.count_is_capped { "+" } else { "" }, if n == 1 { "row" } else { "rows" });
+    let rows = |n: u64| {
+        format!(
+            "{n}{} {}",
+            if check.count_is_capped { "+" } else { "" },
+            if n == 1 { "row" } else { "rows" }
+        )
+    };
     match check.decision {
         Decision::Held => Figured {
             state: State::Held,
@@ -410,7 +430,10 @@ fn figure_check(check: &CheckResult) -> Figured {
         Decision::CouldNotDecide => Figured {
             state: State::NoData,
             badness: 0.0,
-            text: format!("could not decide: {}", check.reason.as_deref().unwrap_or("no reason given")),
+            text: format!(
+                "could not decide: {}",
+                check.reason.as_deref().unwrap_or("no reason given")
+            ),
         },
     }
 }

@@ -129,7 +129,10 @@ impl Contend {
                 let url = url.clone().or_else(database_url).ok_or_else(|| {
                     Failure::new(
                         exit::USAGE,
-                        format!("{} names no system, so it needs a database: give --url or set DATABASE_URL", plan.name),
+                        format!(
+                            "{} names no system, so it needs a database: give --url or set DATABASE_URL",
+                            plan.name
+                        ),
                     )
                 })?;
                 Place::existing(Target::parse(&url)?)

@@ -93,11 +93,13 @@ fn collect() -> Result<Everything, Failure> {
         }
     }
     for name in Shelf::Checks.folders() {
-        everything.checks.extend(verify::find(&name, Path::new(""))?.into_iter().map(|check| CheckItem {
-            id: check.id,
-            title: check.title,
-            severity: check.severity,
-        }));
+        everything
+            .checks
+            .extend(verify::find(&name, Path::new(""))?.into_iter().map(|check| CheckItem {
+                id: check.id,
+                title: check.title,
+                severity: check.severity,
+            }));
     }
     Ok(everything)
 }
@@ -105,14 +107,29 @@ fn collect() -> Result<Everything, Failure> {
 fn text(everything: &Everything) -> String {
     let mut lines = vec!["Scenarios (db-race contend NAME)".to_string()];
     let width = everything.scenarios.iter().map(|s| s.name.len()).max().unwrap_or(0);
-    lines.extend(everything.scenarios.iter().map(|s| format!("  {:width$}  {}", s.name, s.title)));
+    lines.extend(
+        everything
+            .scenarios
+            .iter()
+            .map(|s| format!("  {:width$}  {}", s.name, s.title)),
+    );
     lines.push("\nBugs (db-race contend SCENARIO --bug NAME)".into());
     let command = |b: &BugItem| format!("{} --bug {}", b.scenario, b.name);
     let width = everything.bugs.iter().map(|b| command(b).len()).max().unwrap_or(0);
-    lines.extend(everything.bugs.iter().map(|b| format!("  {:width$}  {}", command(b), b.title)));
+    lines.extend(
+        everything
+            .bugs
+            .iter()
+            .map(|b| format!("  {:width$}  {}", command(b), b.title)),
+    );
     lines.push("\nChecks (db-race verify NAME)".into());
     let name = |c: &CheckItem| c.id.replace('.', "/");
     let width = everything.checks.iter().map(|c| name(c).len()).max().unwrap_or(0);
-    lines.extend(everything.checks.iter().map(|c| format!("  {:width$}  {}", name(c), c.title)));
+    lines.extend(
+        everything
+            .checks
+            .iter()
+            .map(|c| format!("  {:width$}  {}", name(c), c.title)),
+    );
     lines.join("\n")
 }

@@ -58,7 +58,10 @@ fn style(color: Color) -> Style {
         Color::Never => false,
         Color::Auto => anstream::AutoStream::choice(&io::stdout()) != anstream::ColorChoice::Never,
     };
-    let width = terminal.then(terminal_size::terminal_size).flatten().map(|(width, _)| width.0);
+    let width = terminal
+        .then(terminal_size::terminal_size)
+        .flatten()
+        .map(|(width, _)| width.0);
     Style { width, color }
 }
 

@@ -25,7 +25,11 @@ pub(super) struct Server {
 impl Server {
     pub(super) async fn run(self) -> Result<u8, Failure> {
         let stop = signals::listen();
-        let system = self.system.as_ref().map(|name| System::find(name, Path::new(""))).transpose()?;
+        let system = self
+            .system
+            .as_ref()
+            .map(|name| System::find(name, Path::new("")))
+            .transpose()?;
         let bug = match (&system, &self.bug) {
             (Some(system), Some(name)) => Some(system.bug(name)?),
             _ => None,

@@ -103,10 +103,19 @@ impl Verify {
             return Ok(Place::existing(Target::parse(&url)?));
         }
         let bundled = crate::bundled::Shelf::Sql.folders();
-        let of_system = |c: &Check| c.source.name.strip_prefix("checks/")?.split_once('/').map(|(s, _)| s.to_string());
+        let of_system = |c: &Check| {
+            c.source
+                .name
+                .strip_prefix("checks/")?
+                .split_once('/')
+                .map(|(s, _)| s.to_string())
+        };
         let system = checks.first().and_then(of_system).filter(|s| bundled.contains(s));
         let Some(name) = system.filter(|s| checks.iter().all(|c| of_system(c).as_ref() == Some(s))) else {
-            return Err(Failure::new(exit::USAGE, "these checks need a database: give --url or set DATABASE_URL"));
+            return Err(Failure::new(
+                exit::USAGE,
+                "these checks need a database: give --url or set DATABASE_URL",
+            ));
         };
         let system = System::find(&name, Path::new(""))?;
         let options = server::Options {

@@ -31,7 +31,10 @@ pub(crate) enum Origin {
     /// Index of a key column.
     Key(usize),
     /// A column of an earlier step's first row.
-    Result { step: usize, column: usize },
+    Result {
+        step: usize,
+        column: usize,
+    },
 }
 
 /// The key and the parameters drawn for an attempt.

@@ -76,7 +76,10 @@ impl Ending {
         let same = |wanted: &Option<String>, got: &Option<String>| wanted.is_none() || wanted == got;
         same(&refusal.sqlstate, &self.sqlstate)
             && same(&refusal.constraint, &self.constraint)
-            && refusal.message.as_ref().is_none_or(|pattern| like(pattern, &self.message))
+            && refusal
+                .message
+                .as_ref()
+                .is_none_or(|pattern| like(pattern, &self.message))
     }
 }
 
@@ -84,8 +87,12 @@ impl Ending {
 fn like(pattern: &str, text: &str) -> bool {
     let mut parts = pattern.split('*');
     let first = parts.next().unwrap_or_default();
-    let Some(mut rest) = text.strip_prefix(first) else { return false };
-    let Some(last) = parts.next_back() else { return rest.is_empty() };
+    let Some(mut rest) = text.strip_prefix(first) else {
+        return false;
+    };
+    let Some(last) = parts.next_back() else {
+        return rest.is_empty();
+    };
     for part in parts {
         match rest.find(part) {
             Some(at) => rest = &rest[at + part.len()..],

@@ -65,7 +65,11 @@ pub(crate) struct Keeper {
 }
 
 impl Keeper {
-    pub(crate) async fn new(control: Connection, kind: Gate, tables: &[String]) -> Result<Keeper, tokio_postgres::Error> {
+    pub(crate) async fn new(
+        control: Connection,
+        kind: Gate,
+        tables: &[String],
+    ) -> Result<Keeper, tokio_postgres::Error> {
         let pid = control.pid().await?;
         let waiting = control
             .prepare(

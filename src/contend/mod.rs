@@ -78,7 +78,9 @@ pub enum ContendError {
     #[error("the connection was lost while preparing the race: {0}")]
     Lost(String),
     /// The pool doesn't fit the server.
-    #[error("{address} has {free} connections free, and this run needs {needed}: {pool} for its pool and {beside} of its own; lower --sessions or --pool, or raise max_connections")]
+    #[error(
+        "{address} has {free} connections free, and this run needs {needed}: {pool} for its pool and {beside} of its own; lower --sessions or --pool, or raise max_connections"
+    )]
     TooFewConnections {
         /// Which server.
         address: String,
@@ -141,7 +143,9 @@ pub async fn run(
     on_event(Event::Preparing);
     let started = Instant::now();
     let control = target.connect("control").await?;
-    let facts = postgres::facts(&control, target).await.map_err(|e| ContendError::Lost(explain(&e)))?;
+    let facts = postgres::facts(&control, target)
+        .await
+        .map_err(|e| ContendError::Lost(explain(&e)))?;
     check_room(plan, target, &control).await?;
     let deadlocks_before = postgres::deadlocks(&control).await;
 
@@ -167,10 +171,7 @@ pub async fn run(
         if stop.is_requested() || run.cut_short.is_some() {
             break;
         }
-        on_event(Event::Round {
-            round,
-            of: plan.rounds,
-        });
+        on_event(Event::Round { round, of: plan.rounds });
         let (measured, broke_off) = contest.round(round, &mut run.sampler_cost).await;
         run.rounds.extend(measured);
         run.cut_short = broke_off.map(|why| format!("round {round} broke off: {why}"));
@@ -183,7 +184,9 @@ pub async fn run(
 }
 
 async fn check_room(plan: &Plan, target: &Target, control: &Connection) -> Result<(), ContendError> {
-    let free = postgres::free_connections(control).await.map_err(|e| ContendError::Lost(explain(&e)))?;
+    let free = postgres::free_connections(control)
+        .await
+        .map_err(|e| ContendError::Lost(explain(&e)))?;
     // the control connection is one of ours, and open already
     let needed = plan.pool_size() + CONNECTIONS_BESIDE - 1;
     if free < i64::from(needed) {
@@ -225,13 +228,24 @@ impl<'a> Contest<'a> {
         let prepared = prepare::prepare(&control, plan).await?;
         let mut notes = Vec::new();
         let mut gate_tables = plan.gate_tables.clone();
-        let gates: Vec<Gate> = plan.groups.iter().map(|g| g.gate).filter(|g| *g != Gate::None).collect();
+        let gates: Vec<Gate> = plan
+            .groups
+            .iter()
+            .map(|g| g.gate)
+            .filter(|g| *g != Gate::None)
+            .collect();
         if gates.contains(&Gate::Write) && gate_tables.is_empty() {
             let keys = prepare::keys(&control, plan).await?;
-            gate_tables = dry_call::written_tables(&control, plan, &prepared, &keys, &mut notes).await.map_err(lost)?;
+            gate_tables = dry_call::written_tables(&control, plan, &prepared, &keys, &mut notes)
+                .await
+                .map_err(lost)?;
         }
         // one keeper holds all gated sessions, so there is one kind of gate in a race
-        let mut kind = gates.iter().copied().find(|g| *g == Gate::Write).or(gates.first().copied());
+        let mut kind = gates
+            .iter()
+            .copied()
+            .find(|g| *g == Gate::Write)
+            .or(gates.first().copied());
         if kind == Some(Gate::Write) && gate_tables.is_empty() {
             kind = Some(Gate::Start);
             notes.push("a dry call wrote to no table, so the start gate took the write gate's place; name the tables in gate_tables if it should have".into());
@@ -243,9 +257,13 @@ impl<'a> Contest<'a> {
             }
             None => None,
         };
-        let period = SAMPLE_PERIOD.min(facts.deadlock_timeout() / 2).max(Duration::from_millis(1));
+        let period = SAMPLE_PERIOD
+            .min(facts.deadlock_timeout() / 2)
+            .max(Duration::from_millis(1));
         let watcher = target.connect("watch").await?;
-        let sampler = Sampler::new(watcher, facts.version_number, period).await.map_err(lost)?;
+        let sampler = Sampler::new(watcher, facts.version_number, period)
+            .await
+            .map_err(lost)?;
         let pool = Pool::new(target, plan.pool_size(), plan.pool.wait)?;
         warm_up(plan, &pool).await?;
         Ok(Contest {
@@ -286,7 +304,7 @@ impl<'a> Contest<'a> {
         let started = Instant::now();
         let locks = LockWatch::default();
         let seats = seats(self.plan);
-        let board = Board::new(seats.iter().map(|s| (s.group, false)), self.pool.size());
+        let board = Board::new(seats.iter().map(|s| (s.group, false)), self.pool.capacity());
         let arena = self.arena(board, keys, 0, &locks);
         let mut attempts = Vec::new();
         'all: for iteration in 1.. {
@@ -327,7 +345,7 @@ impl<'a> Contest<'a> {
         let seats = seats(self.plan);
         let kept = self.keeper.is_some();
         let gated = |group: usize| kept && self.plan.groups[group].gate != Gate::None;
-        let board = Board::new(seats.iter().map(|s| (s.group, gated(s.group))), self.pool.size());
+        let board = Board::new(seats.iter().map(|s| (s.group, gated(s.group))), self.pool.capacity());
         let mut arena = self.arena(board, keys, number, &locks);
         arena.gate = self.keeper.as_ref().map(|k| k.kind);
 
@@ -427,11 +445,7 @@ fn seats(plan: &Plan) -> Vec<Chair> {
     for (group, g) in plan.groups.iter().enumerate() {
         for number in 1..=g.sessions {
             let session = chairs.len() as u32 + 1;
-            chairs.push(Chair {
-                group,
-                session,
-                number,
-            });
+            chairs.push(Chair { group, session, number });
         }
     }
     chairs
@@ -439,8 +453,13 @@ fn seats(plan: &Plan) -> Vec<Chair> {
 
 /// Opens all connections of the pool and prepares every statement on each.
 async fn warm_up(plan: &Plan, pool: &Pool) -> Result<(), ContendError> {
-    let steps: Vec<&str> = plan.groups.iter().flat_map(|g| &g.steps).map(|s| s.statement.sql.as_str()).collect();
-    let leases = future::join_all((0..pool.size()).map(|_| pool.acquire())).await;
+    let steps: Vec<&str> = plan
+        .groups
+        .iter()
+        .flat_map(|g| &g.steps)
+        .map(|s| s.statement.sql.as_str())
+        .collect();
+    let leases = future::join_all((0..pool.capacity()).map(|_| pool.acquire())).await;
     let mut prepared = Vec::new();
     for lease in &leases {
         match lease {

@@ -43,7 +43,8 @@ pub(crate) async fn prepare(client: &Client, plan: &Plan) -> Result<Prepared, Co
     let mut key_columns = Vec::new();
     if let Some(keys) = &plan.keys {
         let statement = client.prepare(&keys.sql.text).await;
-        let statement = statement.map_err(|error| sql_error(plan, &keys.sql, &Statement::parse(""), &keys.sql.text, &error))?;
+        let statement =
+            statement.map_err(|error| sql_error(plan, &keys.sql, &Statement::parse(""), &keys.sql.text, &error))?;
         key_columns = statement.columns().iter().map(|c| c.name().to_string()).collect();
     }
     let mut origins = Vec::new();
@@ -52,8 +53,8 @@ pub(crate) async fn prepare(client: &Client, plan: &Plan) -> Result<Prepared, Co
         let mut of_steps = Vec::new();
         for step in &group.steps {
             let prepared = client.prepare(&step.statement.sql).await;
-            let prepared = prepared
-                .map_err(|error| sql_error(plan, &step.at, &step.statement, &step.statement.sql, &error))?;
+            let prepared =
+                prepared.map_err(|error| sql_error(plan, &step.at, &step.statement, &step.statement.sql, &error))?;
             let mut of_step = Vec::new();
             for name in &step.statement.names {
                 of_step.push(origin(plan, step, name, &key_columns, &results)?);
@@ -64,10 +65,7 @@ pub(crate) async fn prepare(client: &Client, plan: &Plan) -> Result<Prepared, Co
         }
         origins.push(of_steps);
     }
-    Ok(Prepared {
-        key_columns,
-        origins,
-    })
+    Ok(Prepared { key_columns, origins })
 }
 
 /// The nearest that provides the name: the latest step, the key, a declared parameter, a built-in.
@@ -79,19 +77,22 @@ fn origin(
     results: &[Vec<(String, tokio_postgres::types::Type)>],
 ) -> Result<Origin, Diagnostic> {
     for (of_step, columns) in results.iter().enumerate().rev() {
-        let Some(column) = columns.iter().position(|(c, _)| c == name) else { continue };
+        let Some(column) = columns.iter().position(|(c, _)| c == name) else {
+            continue;
+        };
         let ty = &columns[column].1;
         if !readable(ty) {
             let place = step.statement.first_use(name).unwrap_or(0..0);
             return Err(step
                 .at
-                .error(&plan.source, place, format!("`:{name}` comes from a column of type {ty}, which can't be captured"))
+                .error(
+                    &plan.source,
+                    place,
+                    format!("`:{name}` comes from a column of type {ty}, which can't be captured"),
+                )
                 .help(format!("cast it in the step that returns it: `{name}::text as {name}`")));
         }
-        return Ok(Origin::Result {
-            step: of_step,
-            column,
-        });
+        return Ok(Origin::Result { step: of_step, column });
     }
     if let Some(column) = key_columns.iter().position(|c| c == name) {
         return Ok(Origin::Key(column));
@@ -118,7 +119,13 @@ fn origin(
 }
 
 /// An error of the scenario's SQL, shown at its place in the file.
-fn sql_error(plan: &Plan, at: &Located, statement: &Statement, sent: &str, error: &tokio_postgres::Error) -> ContendError {
+fn sql_error(
+    plan: &Plan,
+    at: &Located,
+    statement: &Statement,
+    sent: &str,
+    error: &tokio_postgres::Error,
+) -> ContendError {
     let Some(db) = error.as_db_error().filter(|_| !lost(error)) else {
         return ContendError::Lost(explain(error));
     };

@@ -231,7 +231,10 @@ fn pool<'a>(plan: &Plan, attempts: impl Iterator<Item = &'a Attempt>) -> PoolRes
 }
 
 fn timed_out_in_pool(attempt: &Attempt) -> bool {
-    attempt.refused.as_ref().is_some_and(|r| r.message.starts_with("pool: "))
+    attempt
+        .refused
+        .as_ref()
+        .is_some_and(|r| r.message.starts_with("pool: "))
 }
 
 fn merge_waits<'a>(all: impl Iterator<Item = &'a LockWaits>) -> Vec<LockWaits> {

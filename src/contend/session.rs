@@ -8,10 +8,10 @@ use futures_util::{StreamExt, future, pin_mut};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{NoTls, Row};
 
+use super::Chair;
 use super::board::{Activity, Board};
 use super::draw::{Drawn, KeyRow, Origin, Ticket, draw};
 use super::ending::Ending;
-use super::Chair;
 use super::prepare::Prepared;
 use crate::outcome::Outcome;
 use crate::postgres::pool::{AcquireError, Lease, Pool};
@@ -268,7 +268,11 @@ async fn run_step(
     };
     if ending.is_deadlock() {
         let deadlock = arena.deadlock(&ending, lease.pid, ended);
-        arena.deadlocks.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(deadlock);
+        arena
+            .deadlocks
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .push(deadlock);
     }
     arena.board.end(seat, ended);
     let opened = wave.and_then(|w| w.opened.get().copied());
@@ -309,7 +313,12 @@ async fn call(
             let _ = lease.cancel_token().cancel_query(NoTls).await;
             match tokio::time::timeout(CANCEL_GRACE, query).await {
                 Ok(answer) => answer,
-                Err(_) => return Err(Ending::local(Outcome::InDoubt, "the server did not answer a cancel request")),
+                Err(_) => {
+                    return Err(Ending::local(
+                        Outcome::InDoubt,
+                        "the server did not answer a cancel request",
+                    ));
+                }
             }
         }
     };
@@ -333,7 +342,8 @@ impl Arena<'_> {
             }
             self.board.read(|seats| {
                 // the statement that waited has been running for a while; one that was just sent is its successor
-                let waited = |a: &&Activity| a.pid == member.pid && at.duration_since(a.started) >= Duration::from_millis(1);
+                let waited =
+                    |a: &&Activity| a.pid == member.pid && at.duration_since(a.started) >= Duration::from_millis(1);
                 let found = seats.iter().find_map(|s| Some((s, s.recent.iter().find(waited)?)));
                 let Some((seat, activity)) = found else { return };
                 let group = &self.plan.groups[seat.group];
@@ -341,7 +351,13 @@ impl Arena<'_> {
                 member.session = Some(format!("{} {}", group.name, seat.session));
                 member.step = Some(step.name.clone());
                 member.statement = Some(step.statement.text.clone());
-                member.parameters = step.statement.names.iter().cloned().zip(activity.values.iter().cloned()).collect();
+                member.parameters = step
+                    .statement
+                    .names
+                    .iter()
+                    .cloned()
+                    .zip(activity.values.iter().cloned())
+                    .collect();
             });
         }
         deadlock

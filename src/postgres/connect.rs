@@ -93,7 +93,11 @@ impl Target {
     /// # Errors
     /// [`ConnectError::Connect`] with the server's reason.
     pub async fn connect(&self, role: &str) -> Result<Connection, ConnectError> {
-        let (client, connection) = self.config(role).connect(NoTls).await.map_err(|error| self.error(&error))?;
+        let (client, connection) = self
+            .config(role)
+            .connect(NoTls)
+            .await
+            .map_err(|error| self.error(&error))?;
         // an error also ends every query in flight, and is reported there
         tokio::spawn(async move { drop(connection.await) });
         Ok(Connection { client })

@@ -70,7 +70,7 @@ impl Pool {
     }
 
     /// Connections the pool may hold.
-    pub fn size(&self) -> usize {
+    pub fn capacity(&self) -> usize {
         self.pool.status().max_size
     }
 
@@ -81,9 +81,7 @@ impl Pool {
     pub async fn acquire(&self) -> Result<Lease, AcquireError> {
         use deadpool_postgres::PoolError;
         let client = self.pool.get().await.map_err(|error| match error {
-            PoolError::Timeout(_) => {
-                AcquireError::Timeout(self.pool.timeouts().wait.unwrap_or_default())
-            }
+            PoolError::Timeout(_) => AcquireError::Timeout(self.pool.timeouts().wait.unwrap_or_default()),
             PoolError::Backend(error) => self.target.error(&error).into(),
             other => ConnectError::Connect {
                 address: self.target.address(),
@@ -97,7 +95,12 @@ impl Pool {
 
     async fn pid_of(&self, client: &Object) -> Result<i32, ConnectError> {
         let id = Object::id(client);
-        let known = self.pids.lock().unwrap_or_else(PoisonError::into_inner).get(&id).copied();
+        let known = self
+            .pids
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&id)
+            .copied();
         if let Some(pid) = known {
             return Ok(pid);
         }

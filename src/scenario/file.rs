@@ -173,7 +173,11 @@ pub fn load(name: &str, overrides: &Overrides) -> Result<Plan, ScenarioError> {
     let groups = groups(&source, file.sessions)?;
     let rules = rules(&source, file.expect, &groups)?;
     let rounds = file.rounds.map_or(Ok(1), |r| bounded(&source, &r, 1..=ROUNDS_MAX))?;
-    let size = file.pool.size.map(|s| bounded(&source, &s, 1..=SESSIONS_MAX)).transpose()?;
+    let size = file
+        .pool
+        .size
+        .map(|s| bounded(&source, &s, 1..=SESSIONS_MAX))
+        .transpose()?;
     let mut plan = Plan {
         name: stem.trim_end_matches(".toml").to_string(),
         title: file.title,
@@ -326,9 +330,10 @@ fn step(source: &Source, step: FileStep) -> Result<Step, Diagnostic> {
     let mut reject = Vec::new();
     for refusal in step.reject {
         let r = refusal.get_ref();
-        let sqlstate_is_wrong = r.sqlstate.as_ref().is_some_and(|s| {
-            s.len() != 5 || !s.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit())
-        });
+        let sqlstate_is_wrong = r
+            .sqlstate
+            .as_ref()
+            .is_some_and(|s| s.len() != 5 || !s.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit()));
         if sqlstate_is_wrong || *r == Refusal::default() {
             return Err(source
                 .error(refusal.span(), "this refusal says not what to expect")
@@ -498,16 +503,41 @@ steps = [{ name = "s", sql = "select :session" }]
     #[test]
     fn wrong_files_show_place_and_expectation() {
         for (from, to, line, parts) in [
-            ("title", "titel", 2, &["unknown field `titel`", "did you mean `title`?"][..]),
+            (
+                "title",
+                "titel",
+                2,
+                &["unknown field `titel`", "did you mean `title`?"][..],
+            ),
             ("sessions = 2", "sessions = 'x'", 5, &["expected u32"]),
             ("sessions = 2", "sessions = 0", 5, &["out of range", "1 to"]),
-            ("sessions = 2", "sessions = 2\ngate = \"writ\"", 6, &["unknown variant `writ`", "did you mean `write`?"]),
-            ("sessions = 2", "sessions = 2\nschedule = { kind = \"shared\" }", 6, &["needs `iterations`"]),
+            (
+                "sessions = 2",
+                "sessions = 2\ngate = \"writ\"",
+                6,
+                &["unknown variant `writ`", "did you mean `write`?"],
+            ),
+            (
+                "sessions = 2",
+                "sessions = 2\nschedule = { kind = \"shared\" }",
+                6,
+                &["needs `iterations`"],
+            ),
             ("sessions = 2", "sessions = 2 2", 5, &["newline"]),
-            (":session\"", ":sesion\"", 6, &["nothing provides the parameter `:sesion`", "did you mean `session`?"]),
+            (
+                ":session\"",
+                ":sesion\"",
+                6,
+                &["nothing provides the parameter `:sesion`", "did you mean `session`?"],
+            ),
             ("}]", ", reject = [{ sqlstate = 'x' }] }]", 6, &["refusal"]),
             ("}]", ", timeout = '2' }]", 6, &["no length of time", "500ms"]),
-            ("s.accepted", "s.acepted", 8, &["unknown measure", "did you mean `s.accepted`?"]),
+            (
+                "s.accepted",
+                "s.acepted",
+                8,
+                &["unknown measure", "did you mean `s.accepted`?"],
+            ),
             ("== 2", "= 2", 8, &["no rule for a count", "== 1 per key"]),
         ] {
             let shown = load_text(&GOOD.replace(from, to)).unwrap_err().to_string();
@@ -524,9 +554,16 @@ steps = [{ name = "s", sql = "select :session" }]
             sessions: vec![sessions.into()],
             ..Overrides::default()
         };
-        for (sessions, part) in [("0", "1 to"), ("gest=3", "did you mean `guest`?"), ("guest=x", "a number")] {
+        for (sessions, part) in [
+            ("0", "1 to"),
+            ("gest=3", "did you mean `guest`?"),
+            ("guest=x", "a number"),
+        ] {
             let error = load("last-room", &overrides(sessions)).unwrap_err().to_string();
-            assert!(error.contains(&format!("--sessions {sessions}")) && error.contains(part), "{error}");
+            assert!(
+                error.contains(&format!("--sessions {sessions}")) && error.contains(part),
+                "{error}"
+            );
         }
     }
 }

@@ -187,8 +187,7 @@ pub enum Gate {
 
 impl Gate {
     /// All gates, by name.
-    pub const ALL: [(&'static str, Gate); 3] =
-        [("none", Gate::None), ("start", Gate::Start), ("write", Gate::Write)];
+    pub const ALL: [(&'static str, Gate); 3] = [("none", Gate::None), ("start", Gate::Start), ("write", Gate::Write)];
 
     /// Its name in scenario files.
     pub fn name(self) -> &'static str {

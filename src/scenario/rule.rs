@@ -162,10 +162,7 @@ impl Rule {
     pub fn parse(measure: &str, must: &str, steps: &[&str]) -> Result<Rule, RuleError> {
         let text = format!("{measure} {}", must.trim());
         let measure = parse_measure(measure, steps)?;
-        let is_time = matches!(
-            measure,
-            Measure::Latency { .. } | Measure::PoolWait | Measure::Skew
-        );
+        let is_time = matches!(measure, Measure::Latency { .. } | Measure::PoolWait | Measure::Skew);
         let must = if is_time {
             parse_time(must)
         } else {
@@ -182,11 +179,7 @@ impl Rule {
             },
             help: None,
         })?;
-        Ok(Rule {
-            measure,
-            must,
-            text,
-        })
+        Ok(Rule { measure, must, text })
     }
 
     /// The rule every run has, unless it says otherwise: no attempt ends in `error`.
@@ -258,7 +251,10 @@ fn parse_measure(name: &str, steps: &[&str]) -> Result<Measure, RuleError> {
         (Some(step), None) if what == "latency" => Ok(Measure::Latency { step }),
         _ => Err(wrong(
             format!("unknown measure `{name}`"),
-            format!("expected `latency` or one of {}", crate::source::quoted(&Outcome::ALL.map(Outcome::name))),
+            format!(
+                "expected `latency` or one of {}",
+                crate::source::quoted(&Outcome::ALL.map(Outcome::name))
+            ),
             valid(),
             name,
         )),
@@ -321,7 +317,11 @@ mod tests {
         let rule = parse("hold.accepted", "== 1 per key").unwrap();
         assert_eq!(
             rule.must,
-            Must::Count { op: Op::Equal, bound: 1, per_key: true }
+            Must::Count {
+                op: Op::Equal,
+                bound: 1,
+                per_key: true
+            }
         );
         assert_eq!(rule.text, "hold.accepted == 1 per key");
         assert_eq!(
@@ -334,7 +334,10 @@ mod tests {
         );
         assert_eq!(
             parse("attempts.error", "!= 3").unwrap().measure,
-            Measure::Count { step: None, outcome: Outcome::Error }
+            Measure::Count {
+                step: None,
+                outcome: Outcome::Error
+            }
         );
     }
 

@@ -99,16 +99,11 @@ fn opaque(text: &str, at: usize) -> Option<usize> {
     let rest = &bytes[at..];
     let end = match rest[0] {
         b'\'' => {
-            let escapes = at > 0
-                && matches!(bytes[at - 1], b'e' | b'E')
-                && !(at > 1 && is_name_byte(bytes[at - 2]));
+            let escapes = at > 0 && matches!(bytes[at - 1], b'e' | b'E') && !(at > 1 && is_name_byte(bytes[at - 2]));
             quoted(rest, b'\'', escapes)
         }
         b'"' => quoted(rest, b'"', false),
-        b'-' if rest.starts_with(b"--") => rest
-            .iter()
-            .position(|b| *b == b'\n')
-            .unwrap_or(rest.len()),
+        b'-' if rest.starts_with(b"--") => rest.iter().position(|b| *b == b'\n').unwrap_or(rest.len()),
         b'/' if rest.starts_with(b"/*") => block_comment(rest),
         b'$' if at == 0 || !is_name_byte(bytes[at - 1]) => dollar_quoted(&text[at..])?,
         _ => return None,
@@ -160,18 +155,12 @@ fn dollar_quoted(rest: &str) -> Option<usize> {
     if !valid {
         return None;
     }
-    Some(
-        rest[tag.len()..]
-            .find(tag)
-            .map_or(rest.len(), |i| tag.len() * 2 + i),
-    )
+    Some(rest[tag.len()..].find(tag).map_or(rest.len(), |i| tag.len() * 2 + i))
 }
 
 fn name_len(rest: &[u8]) -> usize {
     match rest.first() {
-        Some(b) if is_name_byte(*b) && !b.is_ascii_digit() => {
-            rest.iter().take_while(|b| is_name_byte(**b)).count()
-        }
+        Some(b) if is_name_byte(*b) && !b.is_ascii_digit() => rest.iter().take_while(|b| is_name_byte(**b)).count(),
         _ => 0,
     }
 }
@@ -194,7 +183,11 @@ mod tests {
     #[test]
     fn names_become_numbers_once_each() {
         check("select :a, :b, :a", "select $1, $2, $1", &["a", "b"]);
-        check("f(:room_type_id,array[:d]::date[])", "f($1,array[$2]::date[])", &["room_type_id", "d"]);
+        check(
+            "f(:room_type_id,array[:d]::date[])",
+            "f($1,array[$2]::date[])",
+            &["room_type_id", "d"],
+        );
     }
 
     #[test]

@@ -67,7 +67,10 @@ mod tests {
 
     #[test]
     fn offsets_are_those_of_the_file() {
-        let source = Source::new("é.sql", "-- é\r\n-- /// db-race check\r\n-- id = 1\r\n-- ///\r\nselect 1");
+        let source = Source::new(
+            "é.sql",
+            "-- é\r\n-- /// db-race check\r\n-- id = 1\r\n-- ///\r\nselect 1",
+        );
         let block = fenced(&source, "check").unwrap();
         assert_eq!(block.len(), source.text.len());
         assert_eq!(block.find("id"), source.text.find("id"));
@@ -76,7 +79,13 @@ mod tests {
 
     #[test]
     fn missing_and_open_blocks_are_errors() {
-        for text in ["", "select 1", "-- /// db-race bug\n-- ///\n", "-- /// db-race check\n-- id", "-- /// db-race check\nselect 1"] {
+        for text in [
+            "",
+            "select 1",
+            "-- /// db-race bug\n-- ///\n",
+            "-- /// db-race check\n-- id",
+            "-- /// db-race check\nselect 1",
+        ] {
             assert!(fenced(&Source::new("f", text), "check").is_err(), "{text}");
         }
     }

@@ -85,7 +85,12 @@ pub fn find(name: &str, base: &Path) -> Result<Vec<Check>, FileError> {
     }
     let mut names = folders.clone();
     for folder in &folders {
-        names.extend(Shelf::Checks.files_in(folder).iter().map(|f| f.trim_end_matches(".sql").to_string()));
+        names.extend(
+            Shelf::Checks
+                .files_in(folder)
+                .iter()
+                .map(|f| f.trim_end_matches(".sql").to_string()),
+        );
     }
     let hint = nearest(wanted, names.iter().map(String::as_str))
         .unwrap_or_else(|| "`db-race list` shows the bundled ones".into());

@@ -201,7 +201,9 @@ async fn look(client: &Client, check: &Check, options: &Options, result: &mut Ch
     client.batch_execute(&begin).await.map_err(|e| explain(&e))?;
     let looked = fetch(client, check, options, result).await;
     // also restores statement_timeout
-    let ended = client.batch_execute("ROLLBACK TO db_race_check; RELEASE db_race_check").await;
+    let ended = client
+        .batch_execute("ROLLBACK TO db_race_check; RELEASE db_race_check")
+        .await;
     looked?;
     ended.map_err(|e| explain(&e))
 }
@@ -215,7 +217,10 @@ async fn fetch(client: &Client, check: &Check, options: &Options, result: &mut C
         if let Some(tokio_postgres::error::ErrorPosition::Original(at)) =
             error.as_db_error().and_then(|db| db.position())
         {
-            let offset = sql.char_indices().nth(at.saturating_sub(1) as usize).map_or(sql.len(), |(o, _)| o);
+            let offset = sql
+                .char_indices()
+                .nth(at.saturating_sub(1) as usize)
+                .map_or(sql.len(), |(o, _)| o);
             why = format!("{why} (line {})", check.source.line(offset));
         }
         why
@@ -239,13 +244,19 @@ async fn fetch(client: &Client, check: &Check, options: &Options, result: &mut C
             .map_err(|e| explain(&e))?;
         let before = result.count;
         for message in &messages {
-            let SimpleQueryMessage::Row(row) = message else { continue };
+            let SimpleQueryMessage::Row(row) = message else {
+                continue;
+            };
             result.count += 1;
             if result.findings.len() < options.sample {
                 let value = |i: usize| row.get(i).map(String::from);
                 result.findings.push(Finding {
                     key: key.iter().map(|i| value(*i)).collect(),
-                    row: columns.iter().enumerate().map(|(i, c)| (c.to_string(), value(i))).collect(),
+                    row: columns
+                        .iter()
+                        .enumerate()
+                        .map(|(i, c)| (c.to_string(), value(i)))
+                        .collect(),
                 });
             }
         }

@@ -1,11 +1,13 @@
 //! A deadlock, put together from what the victim is told and what is known of the others.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 
 /// A cycle of sessions that wait for one another.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Deadlock {
-    /// The round it was met in; the first one, for equal cycles.
+    /// The round it was met in.
     pub round: u32,
     /// How many equal cycles were met.
     pub count: u64,
@@ -69,27 +71,39 @@ impl Deadlock {
         }
     }
 
-    /// Whether it is the same mistake: the same steps wait for the same tables at the same lines.
+    /// Whether it is the same mistake: the same steps wait for the same tables, the victim at the same lines. How many
+    /// sessions stood in the cycle is chance.
     pub fn is_like(&self, other: &Deadlock) -> bool {
         let sketch = |deadlock: &Deadlock| {
-            let mut members: Vec<_> = deadlock
+            let waits: BTreeSet<_> = deadlock
                 .cycle
                 .iter()
-                .map(|m| (m.step.clone(), m.relation.clone(), lock_kind(&m.waits_for).to_string(), m.at.clone()))
+                .map(|m| (m.step.clone(), m.relation.clone()))
                 .collect();
-            members.sort();
-            members
+            let lines: Vec<_> = deadlock
+                .cycle
+                .iter()
+                .filter(|m| m.victim)
+                .map(|m| m.at.clone())
+                .collect();
+            (waits, lines)
         };
         sketch(self) == sketch(other)
     }
 
-    /// Counts equal deadlocks once.
+    /// Counts equal deadlocks once; the shortest cycle stands for them.
     pub fn distinct(all: impl IntoIterator<Item = Deadlock>) -> Vec<Deadlock> {
         let mut distinct: Vec<Deadlock> = Vec::new();
         for deadlock in all {
             match distinct.iter_mut().find(|d| d.is_like(&deadlock)) {
-                Some(known) => known.count += deadlock.count,
                 None => distinct.push(deadlock),
+                Some(known) => {
+                    let count = known.count + deadlock.count;
+                    if deadlock.cycle.len() < known.cycle.len() {
+                        *known = deadlock;
+                    }
+                    known.count = count;
+                }
             }
         }
         distinct.sort_by_key(|d| std::cmp::Reverse(d.count));
@@ -112,11 +126,6 @@ fn member(line: &str) -> Option<Member> {
         waits_for: waits_for.to_string(),
         ..Member::default()
     })
-}
-
-/// `ShareLock on transaction 740` -> `ShareLock on transaction`: the numbers differ each time.
-fn lock_kind(waits_for: &str) -> &str {
-    waits_for.trim_end_matches(|c: char| !c.is_alphabetic())
 }
 
 /// `while updating tuple (0,1) in relation "acct"` -> the row and the table.
@@ -149,7 +158,9 @@ mod tests {
     #[test]
     fn the_victims_error_gives_the_cycle() {
         let deadlock = Deadlock::read(DETAIL, Some(CONTEXT), 6494);
-        let [victim, other] = deadlock.cycle.as_slice() else { panic!() };
+        let [victim, other] = deadlock.cycle.as_slice() else {
+            panic!()
+        };
         assert_eq!((victim.pid, victim.blocked_by, victim.victim), (6494, 6493, true));
         assert_eq!((other.pid, other.blocked_by, other.victim), (6493, 6494, false));
         assert_eq!(victim.waits_for, "ShareLock on transaction 726");
@@ -169,7 +180,11 @@ mod tests {
     #[test]
     fn equal_cycles_are_counted_once_whoever_was_the_victim_first() {
         let one = Deadlock::read(DETAIL, Some(CONTEXT), 6494);
-        let again = Deadlock::read(&DETAIL.replace("726", "999"), Some(&CONTEXT.replace("(0,1)", "(7,2)")), 6494);
+        let again = Deadlock::read(
+            &DETAIL.replace("726", "999"),
+            Some(&CONTEXT.replace("(0,1)", "(7,2)")),
+            6494,
+        );
         let other = Deadlock::read(DETAIL, Some(&CONTEXT.replace("line 5", "line 9")), 6494);
         let distinct = Deadlock::distinct([one, other, again]);
         assert_eq!(distinct.iter().map(|d| d.count).collect::<Vec<_>>(), [2, 1]);

@@ -3,8 +3,8 @@
 //! One query reads `pg_locks` once and pairs every waiter with what is held on the same object. Behind a hot row the
 //! followers of the first waiter name one another, not the holder, so the root is found by walking the tree.
 
-use std::convert::Infallible;
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::convert::Infallible;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -58,7 +58,18 @@ struct Wait {
     began: Instant,
     last_seen: Instant,
     relation: Option<String>,
-    root: Option<i32>,
+    root: Root,
+}
+
+/// The end of a chain of waiters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Root {
+    /// A process that waits for nobody.
+    Holder(i32),
+    /// The waiters wait for one another.
+    Cycle,
+    /// Whoever it was had gone on when the sample was taken.
+    Gone,
 }
 
 /// Lock waits of a round, by table.
@@ -114,7 +125,7 @@ impl LockWatch {
     ) -> Vec<LockWaits> {
         let mut by_relation: BTreeMap<Option<String>, (LockWaits, BTreeMap<String, u64>)> = BTreeMap::new();
         for wait in &self.lock().waits {
-            let arranged = wait.root.is_some() && wait.root == keeper;
+            let arranged = keeper.is_some_and(|pid| wait.root == Root::Holder(pid));
             if !sessions.contains_key(&wait.pid) {
                 continue;
             }
@@ -137,8 +148,9 @@ impl LockWatch {
             waits.total_ms += ms;
             waits.max_ms = waits.max_ms.max(ms);
             let who = match wait.root {
-                Some(pid) => sessions.get(&pid).cloned().unwrap_or_else(|| format!("process {pid}")),
-                None => "a session that had gone on".to_string(),
+                Root::Holder(pid) => sessions.get(&pid).cloned().unwrap_or_else(|| format!("process {pid}")),
+                Root::Cycle => "one another".to_string(),
+                Root::Gone => "a session that had gone on".to_string(),
             };
             *behind.entry(who).or_default() += 1;
         }
@@ -165,7 +177,9 @@ impl LockWatch {
                 // the server's start of the wait is read with an error of a round trip
                 Some(wait) if wait.last_seen >= waiter.began => {
                     wait.last_seen = at;
-                    wait.root = root.or(wait.root);
+                    if root != Root::Gone {
+                        wait.root = root;
+                    }
                 }
                 _ => {
                     let index = seen.waits.len();
@@ -192,14 +206,18 @@ impl LockWatch {
     }
 }
 
-/// The one at the end of the chain, who waits for nobody. None in a cycle.
-fn root(pid: i32, waiters: &HashMap<i32, Waiter>) -> Option<i32> {
+fn root(pid: i32, waiters: &HashMap<i32, Waiter>) -> Root {
     let mut at = pid;
     for _ in 0..=waiters.len() {
-        let Some(waiter) = waiters.get(&at) else { return Some(at) };
-        at = *waiter.holders.first()?;
+        let Some(waiter) = waiters.get(&at) else {
+            return Root::Holder(at);
+        };
+        match waiter.holders.first() {
+            Some(holder) => at = *holder,
+            None => return Root::Gone,
+        }
     }
-    None
+    Root::Cycle
 }
 
 /// The part of an interval that lies outside all the others.
@@ -222,7 +240,11 @@ pub(crate) struct Sampler {
 
 impl Sampler {
     /// `period` must be at most half of `deadlock_timeout`, so that the members of every cycle are seen.
-    pub(crate) async fn new(connection: Connection, server_version: u32, period: Duration) -> Result<Sampler, tokio_postgres::Error> {
+    pub(crate) async fn new(
+        connection: Connection,
+        server_version: u32,
+        period: Duration,
+    ) -> Result<Sampler, tokio_postgres::Error> {
         // waitstart came with PostgreSQL 14; it may be null for a moment
         let age = match server_version {
             140_000.. => "(extract(epoch from clock_timestamp() - w.waitstart) * 1e6)::int8",
@@ -313,7 +335,10 @@ mod tests {
                 assert_eq!(conflict(a, b), conflict(b, a), "{a} {b}");
             }
         }
-        assert!(conflict("RowExclusiveLock", "ShareLock"), "the write gate holds writers");
+        assert!(
+            conflict("RowExclusiveLock", "ShareLock"),
+            "the write gate holds writers"
+        );
         assert!(!conflict("RowShareLock", "ShareLock"), "and lets row locks pass");
         assert!(!conflict("ShareLock", "ShareLock"));
         assert!(conflict("ShareUpdateExclusiveLock", "ShareUpdateExclusiveLock"));
@@ -322,10 +347,15 @@ mod tests {
     #[test]
     fn followers_are_charged_to_the_root() {
         let now = Instant::now();
-        let waiters = HashMap::from([(2, waiter(now, &[1])), (3, waiter(now, &[2])), (4, waiter(now, &[3, 2]))]);
-        assert_eq!(root(4, &waiters), Some(1));
+        let waiters = HashMap::from([
+            (2, waiter(now, &[1])),
+            (3, waiter(now, &[2])),
+            (4, waiter(now, &[3, 2])),
+        ]);
+        assert_eq!(root(4, &waiters), Root::Holder(1));
         let cycle = HashMap::from([(1, waiter(now, &[2])), (2, waiter(now, &[1]))]);
-        assert_eq!(root(1, &cycle), None);
+        assert_eq!(root(1, &cycle), Root::Cycle);
+        assert_eq!(root(1, &HashMap::from([(1, waiter(now, &[]))])), Root::Gone);
     }
 
     #[test]
@@ -334,7 +364,11 @@ mod tests {
         let at = |ms: u64| zero + Duration::from_millis(ms);
         let watch = LockWatch::default();
         // 9 keeps the gate; 1 waits at it, 2 behind the row lock of 1, until the gate opens at 10
-        watch.record(at(5), Duration::ZERO, HashMap::from([(1, waiter(at(1), &[9])), (2, waiter(at(2), &[1]))]));
+        watch.record(
+            at(5),
+            Duration::ZERO,
+            HashMap::from([(1, waiter(at(1), &[9])), (2, waiter(at(2), &[1]))]),
+        );
         watch.record(at(30), Duration::ZERO, HashMap::from([(2, waiter(at(2), &[1]))]));
         let sessions = HashMap::from([(1, "guest 1".to_string()), (2, "guest 2".to_string())]);
         let waits = watch.by_relation(&sessions, Some(9), &[(at(0), at(10))]);

@@ -74,26 +74,19 @@ fn first_usable(
         .chain(USUAL_PLACES)
         .map(str::to_owned)
         .collect();
-    Err(ServerError::NoBinaries {
-        looked_in,
-        passed_over,
-    })
+    Err(ServerError::NoBinaries { looked_in, passed_over })
 }
 
 /// The binaries in this directory, or why they cannot be used.
-fn usable(
-    dir: &Path,
-    version_of: impl Fn(&Path) -> Result<String, String>,
-) -> Result<Binaries, String> {
+fn usable(dir: &Path, version_of: impl Fn(&Path) -> Result<String, String>) -> Result<Binaries, String> {
     for program in ["postgres", "initdb"] {
         if !has_program(dir, program) {
             return Err(format!("there is no `{program}` that can be run"));
         }
     }
     let full_version = version_of(&dir.join("postgres"))?;
-    let version = version_number(&full_version).ok_or_else(|| {
-        format!("`postgres --version` says {full_version:?}, which is no version")
-    })?;
+    let version = version_number(&full_version)
+        .ok_or_else(|| format!("`postgres --version` says {full_version:?}, which is no version"))?;
     let major = leading_number(version).unwrap_or(0);
     if major < OLDEST_MAJOR {
         return Err(format!(
@@ -127,9 +120,7 @@ fn version_number(full_version: &str) -> Option<&str> {
 }
 
 fn leading_number(text: &str) -> Option<u32> {
-    let end = text
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(text.len());
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     text[..end].parse().ok()
 }
 
@@ -160,10 +151,7 @@ fn in_path(path: &OsStr) -> Vec<PathBuf> {
 }
 
 fn in_usual_places(root: &Path) -> Vec<PathBuf> {
-    let mut places: Vec<(u32, PathBuf)> = USUAL_PLACES
-        .iter()
-        .flat_map(|place| expand(root, place))
-        .collect();
+    let mut places: Vec<(u32, PathBuf)> = USUAL_PLACES.iter().flat_map(|place| expand(root, place)).collect();
     // Stable: of the same version, the order of the list.
     places.sort_by_key(|(major, _)| std::cmp::Reverse(*major));
     places.into_iter().map(|(_, dir)| dir).collect()
@@ -177,11 +165,7 @@ fn expand(root: &Path, place: &str) -> Vec<(u32, PathBuf)> {
     };
     let (parent, prefix) = before.rsplit_once('/').unwrap_or(("", before));
     let mut found = Vec::new();
-    for entry in fs::read_dir(root.join(parent))
-        .into_iter()
-        .flatten()
-        .flatten()
-    {
+    for entry in fs::read_dir(root.join(parent)).into_iter().flatten().flatten() {
         let name = entry.file_name();
         if let Some(rest) = name.to_str().and_then(|name| name.strip_prefix(prefix)) {
             let dir = entry.path();
@@ -196,8 +180,7 @@ fn expand(root: &Path, place: &str) -> Vec<(u32, PathBuf)> {
 }
 
 fn has_program(dir: &Path, program: &str) -> bool {
-    fs::metadata(dir.join(program))
-        .is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+    fs::metadata(dir.join(program)).is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
 }
 
 #[cfg(test)]
@@ -285,10 +268,7 @@ mod tests {
         assert_eq!(
             passed_over,
             [
-                (
-                    "usr/lib/postgresql/16/bin",
-                    "there is no `initdb` that can be run"
-                ),
+                ("usr/lib/postgresql/16/bin", "there is no `initdb` that can be run"),
                 (
                     "usr/lib/postgresql/12/bin",
                     "version 12.1 is too old; 13 is the oldest that works"
@@ -320,29 +300,15 @@ mod tests {
         let root = tree(&["package/16/bin", "plain"]);
         let links = root.path().join("links");
         fs::create_dir(&links).unwrap();
-        std::os::unix::fs::symlink(
-            root.path().join("package/16/bin/postgres"),
-            links.join("postgres"),
-        )
-        .unwrap();
-        let path = std::env::join_paths([
-            &root.path().join("empty"),
-            &links,
-            &root.path().join("plain"),
-        ])
-        .unwrap();
+        std::os::unix::fs::symlink(root.path().join("package/16/bin/postgres"), links.join("postgres")).unwrap();
+        let path = std::env::join_paths([&root.path().join("empty"), &links, &root.path().join("plain")]).unwrap();
         let real = fs::canonicalize(root.path()).unwrap();
-        assert_eq!(
-            in_path(&path),
-            [real.join("package/16/bin"), real.join("plain")]
-        );
+        assert_eq!(in_path(&path), [real.join("package/16/bin"), real.join("plain")]);
     }
 
     #[test]
     fn a_directory_that_was_asked_for_is_the_only_one() {
-        let error = find(Some(Path::new("/nowhere/bin")))
-            .unwrap_err()
-            .to_string();
+        let error = find(Some(Path::new("/nowhere/bin"))).unwrap_err().to_string();
         assert!(
             error.starts_with("no usable PostgreSQL server in /nowhere/bin: "),
             "{error}"
@@ -352,11 +318,7 @@ mod tests {
     #[test]
     fn versions_are_read() {
         for (full, version, major) in [
-            (
-                "postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)",
-                "15.18",
-                15,
-            ),
+            ("postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)", "15.18", 15),
             ("postgres (PostgreSQL) 18beta1", "18beta1", 18),
             ("postgres (PostgreSQL) 19devel", "19devel", 19),
         ] {

@@ -10,10 +10,7 @@ use std::process::ExitStatus;
 #[non_exhaustive]
 pub enum ServerError {
     /// No place has usable server binaries.
-    #[error(
-        "no PostgreSQL server found{}\n{INSTALL}",
-        no_binaries(looked_in, passed_over)
-    )]
+    #[error("no PostgreSQL server found{}\n{INSTALL}", no_binaries(looked_in, passed_over))]
     NoBinaries {
         /// The places, as a person would write them.
         looked_in: Vec<String>,
@@ -97,11 +94,7 @@ impl ServerError {
     /// For `map_err`: what was being done to which path.
     pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> ServerError {
         let path = path.to_owned();
-        move |source| ServerError::Io {
-            action,
-            path,
-            source,
-        }
+        move |source| ServerError::Io { action, path, source }
     }
 }
 
@@ -130,9 +123,7 @@ fn hint(error: &io::Error) -> &'static str {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             "\nmake room there, or set TMPDIR to a directory with more"
         }
-        io::ErrorKind::PermissionDenied
-        | io::ErrorKind::ReadOnlyFilesystem
-        | io::ErrorKind::Unsupported => {
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::Unsupported => {
             "\nset TMPDIR to a local directory that every user may enter and you may write to"
         }
         _ => "",
@@ -140,9 +131,7 @@ fn hint(error: &io::Error) -> &'static str {
 }
 
 fn last_answer(error: &Option<tokio_postgres::Error>) -> String {
-    error
-        .as_ref()
-        .map_or_else(String::new, |error| format!(" ({error})"))
+    error.as_ref().map_or_else(String::new, |error| format!(" ({error})"))
 }
 
 fn indented(log: &str) -> String {

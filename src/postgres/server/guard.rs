@@ -28,8 +28,7 @@ pub(super) struct Guard {
 impl Guard {
     /// Posts a guard over a run directory.
     pub(super) fn post(dir: &Path) -> Result<Guard, ServerError> {
-        let mut shell = shell(dir, Stdio::piped())
-            .map_err(ServerError::io("start the shell", Path::new(SHELL)))?;
+        let mut shell = shell(dir, Stdio::piped()).map_err(ServerError::io("start the shell", Path::new(SHELL)))?;
         let pipe = shell.stdin.take();
         Ok(Guard { shell, pipe })
     }

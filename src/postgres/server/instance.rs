@@ -75,9 +75,7 @@ impl Instance {
             end_postmaster(postmaster);
         }
         // When it fails, the guard is not dismissed: it tries once more.
-        self.dir
-            .remove()
-            .map_err(ServerError::io("remove", self.dir.path()))?;
+        self.dir.remove().map_err(ServerError::io("remove", self.dir.path()))?;
         self.guard.dismiss();
         Ok(())
     }
@@ -91,10 +89,7 @@ impl Drop for Instance {
 
 /// QUIT, an immediate shutdown: a last checkpoint would be for nobody.
 fn end_postmaster(postmaster: &mut Child) {
-    for (signal, at_most) in [
-        (Signal::SIGQUIT, QUIT_AT_MOST),
-        (Signal::SIGKILL, KILL_AT_MOST),
-    ] {
+    for (signal, at_most) in [(Signal::SIGQUIT, QUIT_AT_MOST), (Signal::SIGKILL, KILL_AT_MOST)] {
         if let Ok(None) = postmaster.try_wait() {
             child::signal(postmaster, signal);
         }

@@ -128,12 +128,7 @@ impl Server {
         let mut prepared = blocking(move || prepare(&owned)).await?;
 
         let began = Instant::now();
-        let command = postmaster::command(
-            &prepared.binaries,
-            &prepared.account,
-            prepared.instance.dir(),
-            options,
-        );
+        let command = postmaster::command(&prepared.binaries, &prepared.account, prepared.instance.dir(), options);
         let postmaster_pid = prepared.instance.start_postmaster(command)?;
 
         if let Err(error) = postmaster::wait_until_ready(&mut prepared.instance).await {

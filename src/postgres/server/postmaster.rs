@@ -29,12 +29,7 @@ const CONNECT_AT_MOST: Duration = Duration::from_secs(5);
 const STATUS_LINE: usize = 7;
 
 /// A program of the server's, run by its user and not disturbed by our terminal, directory or environment.
-pub(super) fn quiet(
-    binaries: &Binaries,
-    program: &str,
-    account: &Account,
-    dir: &RunDir,
-) -> Command {
+pub(super) fn quiet(binaries: &Binaries, program: &str, account: &Account, dir: &RunDir) -> Command {
     let mut command = Command::new(binaries.dir.join(program));
     account.run(&mut command);
     // Our directory may be closed to the user that the server runs as.
@@ -53,12 +48,7 @@ pub(super) fn quiet(
 }
 
 /// The postmaster in the foreground, on a socket in the run directory.
-pub(super) fn command(
-    binaries: &Binaries,
-    account: &Account,
-    dir: &RunDir,
-    options: &Options,
-) -> Command {
+pub(super) fn command(binaries: &Binaries, account: &Account, dir: &RunDir, options: &Options) -> Command {
     let mut command = quiet(binaries, "postgres", account, dir);
     // The guard knows the server by this beginning.
     command.arg("-D").arg(dir.data());
@@ -72,10 +62,7 @@ fn settings(dir: &RunDir, options: &Options) -> Vec<(String, String)> {
     let own: [(&str, String); 17] = [
         // Reached through the run directory only.
         ("listen_addresses", String::new()),
-        (
-            "unix_socket_directories",
-            dir.socket_dir().display().to_string(),
-        ),
+        ("unix_socket_directories", dir.socket_dir().display().to_string()),
         ("unix_socket_permissions", "0700".to_owned()),
         ("port", PORT.to_string()),
         ("max_connections", options.max_connections.to_string()),
@@ -96,9 +83,7 @@ fn settings(dir: &RunDir, options: &Options) -> Vec<(String, String)> {
         // Not by way of a collector, which would keep the last lines of a failed start from us.
         ("logging_collector", "off".to_owned()),
     ];
-    let own = own
-        .into_iter()
-        .map(|(name, value)| (name.to_owned(), value));
+    let own = own.into_iter().map(|(name, value)| (name.to_owned(), value));
     // The last one of a name wins.
     own.chain(options.settings.iter().cloned()).collect()
 }

@@ -46,9 +46,7 @@ pub(super) fn base(asked: Option<&Path>, account: &Account) -> PathBuf {
 
 /// Whether a socket below this path can be made, and named to the server.
 fn is_suitable(base: &Path) -> bool {
-    let socket = base
-        .join(new_name(u32::MAX))
-        .join(format!(".s.PGSQL.{PORT}"));
+    let socket = base.join(new_name(u32::MAX)).join(format!(".s.PGSQL.{PORT}"));
     // The server takes a list of socket directories, with quotes and commas.
     socket
         .to_str()
@@ -175,8 +173,8 @@ pub(super) fn lock(path: &Path) -> io::Result<Option<File>> {
         Err(TryLockError::Error(error)) => return Err(error),
     }
     let locked = dir.metadata()?;
-    let is_same = fs::symlink_metadata(path)
-        .is_ok_and(|there| there.dev() == locked.dev() && there.ino() == locked.ino());
+    let is_same =
+        fs::symlink_metadata(path).is_ok_and(|there| there.dev() == locked.dev() && there.ino() == locked.ino());
     Ok(is_same.then_some(dir))
 }
 
@@ -207,14 +205,8 @@ mod tests {
         let long = long.path().join("x".repeat(100));
         fs::create_dir(&long).unwrap();
         assert_eq!(base(Some(&long), &account), Path::new("/tmp"));
-        assert_eq!(
-            base(Some(Path::new("/nowhere")), &account),
-            Path::new("/tmp")
-        );
-        assert_eq!(
-            base(Some(Path::new("/var/tmp")), &account),
-            Path::new("/var/tmp")
-        );
+        assert_eq!(base(Some(Path::new("/nowhere")), &account), Path::new("/tmp"));
+        assert_eq!(base(Some(Path::new("/var/tmp")), &account), Path::new("/var/tmp"));
     }
 
     #[test]

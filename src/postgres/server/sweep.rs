@@ -15,11 +15,7 @@ pub(super) fn sweep(base: &Path, account: &Account) {
         return;
     };
     for entry in entries.flatten() {
-        if entry
-            .file_name()
-            .to_str()
-            .is_some_and(run_dir::is_run_dir_name)
-        {
+        if entry.file_name().to_str().is_some_and(run_dir::is_run_dir_name) {
             sweep_one(&entry.path(), account);
         }
     }
@@ -27,8 +23,7 @@ pub(super) fn sweep(base: &Path, account: &Account) {
 
 fn sweep_one(dir: &Path, account: &Account) {
     // Anybody may put anything into /tmp: a symlink, or a directory of theirs.
-    let is_ours = fs::symlink_metadata(dir)
-        .is_ok_and(|found| found.is_dir() && account.answers_for(found.uid()));
+    let is_ours = fs::symlink_metadata(dir).is_ok_and(|found| found.is_dir() && account.answers_for(found.uid()));
     if !is_ours {
         return;
     }

@@ -102,12 +102,8 @@ fn initdb(binaries: &Binaries, account: &Account, dir: &RunDir) -> Result<(), Se
         .stderr(both);
 
     let program = binaries.dir.join("initdb");
-    let mut initdb = command
-        .spawn()
-        .map_err(ServerError::io("start", &program))?;
-    let status = match child::wait(&mut initdb, INITDB_AT_MOST)
-        .map_err(ServerError::io("wait for", &program))?
-    {
+    let mut initdb = command.spawn().map_err(ServerError::io("start", &program))?;
+    let status = match child::wait(&mut initdb, INITDB_AT_MOST).map_err(ServerError::io("wait for", &program))? {
         Some(status) if status.success() => return Ok(()),
         Some(status) => status.to_string(),
         None => {
@@ -137,7 +133,9 @@ fn trim(dir: &Path) -> io::Result<()> {
 
 /// `1259_fsm`, `1259_vm`.
 fn is_map(name: &OsStr) -> bool {
-    let relation = name.to_str().and_then(|name| name.strip_suffix("_fsm").or_else(|| name.strip_suffix("_vm")));
+    let relation = name
+        .to_str()
+        .and_then(|name| name.strip_suffix("_fsm").or_else(|| name.strip_suffix("_vm")));
     relation.is_some_and(|relation| !relation.is_empty() && relation.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
@@ -152,13 +150,11 @@ impl Template {
         let Some(path) = self.path.as_deref().filter(|path| path.exists()) else {
             return false;
         };
-        let is_good = fs::read_to_string(path.join(MARKER)).is_ok_and(|marker| {
-            copy_tree(&path.join("data"), data, owner).is_ok_and(|tally| marker == tally.marker())
-        });
+        let is_good = fs::read_to_string(path.join(MARKER))
+            .is_ok_and(|marker| copy_tree(&path.join("data"), data, owner).is_ok_and(|tally| marker == tally.marker()));
         if is_good {
             // The marker's time says when the template was last of use.
-            let _ = File::open(path.join(MARKER))
-                .and_then(|marker| marker.set_modified(SystemTime::now()));
+            let _ = File::open(path.join(MARKER)).and_then(|marker| marker.set_modified(SystemTime::now()));
         } else {
             self.discard();
         }
@@ -167,11 +163,7 @@ impl Template {
 
     /// Puts a copy of a fresh data directory into the cache. When another process was quicker, its template is as good.
     fn store(&self, data: &Path) {
-        let Some((cache, path)) = self
-            .path
-            .as_ref()
-            .and_then(|path| Some((path.parent()?, path)))
-        else {
+        let Some((cache, path)) = self.path.as_ref().and_then(|path| Some((path.parent()?, path))) else {
             return;
         };
         tidy(cache);
@@ -189,11 +181,7 @@ impl Template {
 
     /// Throws the template away. Moved aside first, so that nobody begins to copy one that is vanishing.
     pub(super) fn discard(&self) {
-        if let Some((cache, path)) = self
-            .path
-            .as_ref()
-            .and_then(|path| Some((path.parent()?, path)))
-        {
+        if let Some((cache, path)) = self.path.as_ref().and_then(|path| Some((path.parent()?, path))) {
             let aside = aside(cache);
             if fs::rename(path, &aside).is_ok() {
                 let _ = fs::remove_dir_all(&aside);
@@ -246,15 +234,11 @@ fn cache(asked: Option<&Path>) -> Option<PathBuf> {
             .filter(|value: &OsString| !value.is_empty())
             .map(PathBuf::from)
     };
-    if let Some(asked) = asked
-        .map(Path::to_owned)
-        .or_else(|| variable("DB_RACE_CACHE"))
-    {
+    if let Some(asked) = asked.map(Path::to_owned).or_else(|| variable("DB_RACE_CACHE")) {
         // Asked for by name, it need not be ours alone.
         return fs::create_dir_all(&asked).ok().map(|()| asked);
     }
-    let of_user = if let Some(cache) = variable("XDG_CACHE_HOME").filter(|path| path.is_absolute())
-    {
+    let of_user = if let Some(cache) = variable("XDG_CACHE_HOME").filter(|path| path.is_absolute()) {
         Some(cache)
     } else if cfg!(target_os = "macos") {
         variable("HOME").map(|home| home.join("Library/Caches"))
@@ -263,10 +247,7 @@ fn cache(asked: Option<&Path>) -> Option<PathBuf> {
     };
     let of_user = of_user.map(|cache| cache.join("db-race"));
     let in_temp = std::env::temp_dir().join(format!("db-race-cache-{}", geteuid()));
-    of_user
-        .into_iter()
-        .chain([in_temp])
-        .find(|dir| is_ours_alone(dir))
+    of_user.into_iter().chain([in_temp]).find(|dir| is_ours_alone(dir))
 }
 
 /// Whether the directory is there, or can be made, and nobody else can put a template of theirs into it.
@@ -369,9 +350,7 @@ mod tests {
 
     fn names(cache: &TempDir) -> Vec<String> {
         let entries = fs::read_dir(cache.path()).unwrap().flatten();
-        entries
-            .map(|entry| entry.file_name().into_string().unwrap())
-            .collect()
+        entries.map(|entry| entry.file_name().into_string().unwrap()).collect()
     }
 
     #[test]
@@ -468,10 +447,7 @@ mod tests {
         let one = name(&binaries("/a", "postgres (PostgreSQL) 15.18"));
         assert!(one.starts_with("template-15.18-"), "{one}");
         assert_ne!(one, name(&binaries("/b", "postgres (PostgreSQL) 15.18")));
-        assert_ne!(
-            one,
-            name(&binaries("/a", "postgres (PostgreSQL) 15.18 (Debian)"))
-        );
+        assert_ne!(one, name(&binaries("/a", "postgres (PostgreSQL) 15.18 (Debian)")));
         // It must stay what it is from one build of ours to the next.
         assert_eq!(fnv1a("a"), 0xaf63_dc4c_8601_ec8c);
     }

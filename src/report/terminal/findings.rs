@@ -20,7 +20,10 @@ pub(super) fn write<W: Write>(paper: &mut Paper<'_, W>, report: &Report) -> io::
                 continue;
             }
             shown.push(&check.id);
-            let same = rounds.iter().flat_map(|r| r.checks.iter().map(move |c| (*r, c))).filter(|(_, c)| c.id == check.id);
+            let same = rounds
+                .iter()
+                .flat_map(|r| r.checks.iter().map(move |c| (*r, c)))
+                .filter(|(_, c)| c.id == check.id);
             if let Some((round, check)) = same.rev().max_by_key(|(_, c)| c.count) {
                 let when = match round.round {
                     0 => ", after the serial control".to_string(),
@@ -38,7 +41,10 @@ fn one<W: Write>(paper: &mut Paper<'_, W>, check: &CheckResult, when: &str) -> i
         Decision::Held => return Ok(()),
         Decision::CouldNotDecide => {
             paper.title(&format!("{}: could not decide{when}", check.id))?;
-            return paper.line(2, &format!("{} ({})", check.reason.as_deref().unwrap_or_default(), check.file));
+            return paper.line(
+                2,
+                &format!("{} ({})", check.reason.as_deref().unwrap_or_default(), check.file),
+            );
         }
         Decision::Violated => {}
     }
@@ -46,11 +52,18 @@ fn one<W: Write>(paper: &mut Paper<'_, W>, check: &CheckResult, when: &str) -> i
     let rows = if check.count == 1 { "row" } else { "rows" };
     paper.title(&format!("{}: {}{plus} {rows}{when}", check.id, check.count))?;
     paper.line(2, &format!("{} ({})", check.title, check.file))?;
-    let Some(first) = check.findings.first() else { return Ok(()) };
+    let Some(first) = check.findings.first() else {
+        return Ok(());
+    };
     let titles: Vec<&str> = first.row.iter().map(|(column, _)| column.as_str()).collect();
     let mut table = Table::with_header(&titles);
     for finding in &check.findings {
-        table.row(finding.row.iter().map(|(_, value)| value.clone().unwrap_or_else(|| "NULL".into())));
+        table.row(
+            finding
+                .row
+                .iter()
+                .map(|(_, value)| value.clone().unwrap_or_else(|| "NULL".into())),
+        );
     }
     paper.table(4, table)?;
     let left = check.count - (check.findings.len() as u64).min(check.count);

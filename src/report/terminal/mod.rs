@@ -28,7 +28,11 @@ pub struct Style {
 pub fn write(report: &Report, style: Style, out: &mut impl Write) -> io::Result<()> {
     let paper = &mut Paper { out, style };
     heading(paper, report)?;
-    rules(paper, &report.verdict)?;
+    rules(
+        paper,
+        &report.verdict,
+        report.race.as_ref().map_or(0, |r| r.rounds.len()),
+    )?;
     if let Some(race) = &report.race {
         race::write(paper, race)?;
     }
@@ -64,6 +68,8 @@ impl<W: Write> Paper<'_, W> {
     }
 
     fn table(&mut self, indent: usize, table: Table) -> io::Result<()> {
+        // cells have a space on their left
+        let indent = indent.saturating_sub(1);
         let width = self.style.width.map(|w| w.saturating_sub(indent as u16));
         for line in table.render(width).lines() {
             writeln!(self.out, "{:indent$}{}", "", line.trim_end())?;
@@ -106,7 +112,9 @@ fn heading<W: Write>(paper: &mut Paper<'_, W>, report: &Report) -> io::Result<()
         let text = match report.verdict.cause {
             Some(Cause::ConcurrencyBug) => "a concurrency bug: the same attempts, one after another, break nothing",
             Some(Cause::PlainBug) => "a plain bug: the same attempts, one after another, break it too",
-            Some(Cause::Both) => "a plain bug and a concurrency bug: some rules break one after another too, some only in the race",
+            Some(Cause::Both) => {
+                "a plain bug and a concurrency bug: some rules break one after another too, some only in the race"
+            }
             None if race.control.is_none() => "without the serial control nobody knows whether it takes a race",
             None => "the serial control can't tell whether it takes a race",
         };
@@ -123,7 +131,7 @@ fn heading<W: Write>(paper: &mut Paper<'_, W>, report: &Report) -> io::Result<()
     Ok(())
 }
 
-fn rules<W: Write>(paper: &mut Paper<'_, W>, verdict: &Verdict) -> io::Result<()> {
+fn rules<W: Write>(paper: &mut Paper<'_, W>, verdict: &Verdict, rounds: usize) -> io::Result<()> {
     paper.blank()?;
     let broken_in_control = |r: &Judgement| r.control == Some(State::Broken);
     let quiet = |r: &Judgement| r.rule.starts_with("check ") && r.state == State::Held && !broken_in_control(r);
@@ -140,7 +148,7 @@ fn rules<W: Write>(paper: &mut Paper<'_, W>, verdict: &Verdict) -> io::Result<()
         let mark = paper.paint(mark, ansi);
         let mut measured = rule.measured.clone();
         if rule.broken_rounds > 1 {
-            measured.push_str(&format!("; broken in {} rounds", rule.broken_rounds));
+            measured.push_str(&format!("; broken in {} of {rounds} rounds", rule.broken_rounds));
         }
         let mut row = vec![format!("{mark} {}", rule.rule), measured];
         if has_control {
@@ -157,7 +165,10 @@ fn rules<W: Write>(paper: &mut Paper<'_, W>, verdict: &Verdict) -> io::Result<()
     if !quiet.is_empty() {
         let mark = paper.paint("✓", GREEN);
         let n = quiet.len();
-        paper.line(2, &format!("{mark} {n} {} held", if n == 1 { "check" } else { "checks" }))?;
+        paper.line(
+            2,
+            &format!("{mark} {n} {} held", if n == 1 { "check" } else { "checks" }),
+        )?;
     }
     Ok(())
 }
@@ -177,10 +188,15 @@ fn footer<W: Write>(paper: &mut Paper<'_, W>, report: &Report) -> io::Result<()>
         true => "throwaway server".to_string(),
         false => server.address.clone(),
     };
+    // without the packager's suffix
+    let version = server.version.split(' ').next().unwrap_or_default();
     let seconds = report.duration_ms as f64 / 1e3;
     paper.line(
         0,
-        &format!("PostgreSQL {} ({place}, {}, fsync {}), {seconds:.1} s", server.version, server.isolation, server.fsync),
+        &format!(
+            "PostgreSQL {version} ({place}, {}, fsync {}), {seconds:.1} s",
+            server.isolation, server.fsync
+        ),
     )?;
     if let Some(command) = &report.reproduce {
         paper.line(0, &format!("again: {command}"))?;

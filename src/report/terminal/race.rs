@@ -27,11 +27,14 @@ pub(super) fn write<W: Write>(paper: &mut Paper<'_, W>, race: &Race) -> io::Resu
 /// The round with the most winners on a key: the worst one where a rule about winners is broken.
 fn telling_round(race: &Race) -> Option<&RoundResult> {
     let most = |r: &RoundResult| r.keys.iter().map(|k| k.winners.len()).max();
+    // of equals the last one is taken: the first round
     race.rounds.iter().rev().max_by_key(|r| most(r))
 }
 
 fn winners<W: Write>(paper: &mut Paper<'_, W>, race: &Race) -> io::Result<()> {
-    let Some(round) = telling_round(race) else { return Ok(()) };
+    let Some(round) = telling_round(race) else {
+        return Ok(());
+    };
     if race.key_columns.is_empty() {
         return Ok(());
     }
@@ -68,7 +71,10 @@ fn outcomes<W: Write>(paper: &mut Paper<'_, W>, race: &Race) -> io::Result<()> {
         return Ok(());
     }
     let n = race.rounds.len();
-    paper.title(&format!("Outcomes of {total} attempts in {n} {}", if n == 1 { "round" } else { "rounds" }))?;
+    paper.title(&format!(
+        "Outcomes of {total} attempts in {n} {}",
+        if n == 1 { "round" } else { "rounds" }
+    ))?;
     let counts: Vec<String> = Outcome::ALL
         .into_iter()
         .filter(|o| race.attempts.get(*o) > 0)
@@ -103,13 +109,20 @@ fn meeting<W: Write>(paper: &mut Paper<'_, W>, race: &Race) -> io::Result<()> {
     paper.title("How they met")?;
     let overlapping: u64 = race.rounds.iter().map(|r| r.overlapping).sum();
     let total = race.attempts.total();
-    paper.line(2, &format!("{overlapping} of {total} attempts were in flight with another one on the same key"))?;
+    paper.line(
+        2,
+        &format!("{overlapping} of {total} attempts were in flight with another one on the same key"),
+    )?;
     let waves: Vec<&WaveResult> = race.rounds.iter().flat_map(|r| &r.waves).collect();
     if let Some(first) = waves.first() {
         let sum = |of: fn(&WaveResult) -> usize| waves.iter().map(|w| of(w)).sum::<usize>();
         let (released, held, rows) = (sum(|w| w.sessions), sum(|w| w.held), sum(|w| w.behind_rows));
         let longest = waves.iter().map(|w| w.closed_ms).fold(0.0, f64::max);
-        let mut text = format!("{} gate, {} waves: {held} of {released} sessions stood when it opened", first.gate, waves.len());
+        let mut text = format!(
+            "{} gate, {} waves: {held} of {released} sessions stood when it opened",
+            first.gate,
+            waves.len()
+        );
         if first.gate == "write" {
             text.push_str(&format!(
                 ": {} had read and were about to write, {rows} waited for a row that another one had locked",
@@ -138,7 +151,10 @@ fn meeting<W: Write>(paper: &mut Paper<'_, W>, race: &Race) -> io::Result<()> {
         ]);
     }
     if table.is_empty() {
-        paper.line(2, &format!("no lock wait was seen outside the gate, in {} samples", race.samples))?;
+        paper.line(
+            2,
+            &format!("no lock wait was seen outside the gate, in {} samples", race.samples),
+        )?;
     } else {
         paper.table(2, table)?;
     }
@@ -166,7 +182,7 @@ fn deadlocks<W: Write>(paper: &mut Paper<'_, W>, race: &Race) -> io::Result<()> 
 fn cycle<W: Write>(paper: &mut Paper<'_, W>, deadlock: &Deadlock) -> io::Result<()> {
     let times = match deadlock.count {
         1 => format!("in round {}", deadlock.round),
-        n => format!("{n} times, first in round {}", deadlock.round),
+        n => format!("one of {n} alike, in round {}", deadlock.round),
     };
     paper.line(2, &format!("a cycle of {}, {times}:", deadlock.cycle.len()))?;
     for member in &deadlock.cycle {
@@ -179,13 +195,26 @@ fn cycle<W: Write>(paper: &mut Paper<'_, W>, deadlock: &Deadlock) -> io::Result<
             _ => String::new(),
         };
         let fate = if member.victim { "; the server ended it" } else { "" };
-        paper.line(4, &format!("{}{step} waits for {blocker}{row} ({}){fate}", name(member), member.waits_for))?;
+        paper.line(
+            4,
+            &format!(
+                "{}{step} waits for {blocker}{row} ({}){fate}",
+                name(member),
+                member.waits_for
+            ),
+        )?;
         if let Some(statement) = &member.statement {
             paper.line(8, &statement.split_whitespace().collect::<Vec<_>>().join(" "))?;
         }
         if !member.parameters.is_empty() {
             let pair = |(n, v): &(String, Option<String>)| format!(":{n} = {}", v.as_deref().unwrap_or("NULL"));
-            paper.line(8, &format!("with {}", member.parameters.iter().map(pair).collect::<Vec<_>>().join(", ")))?;
+            paper.line(
+                8,
+                &format!(
+                    "with {}",
+                    member.parameters.iter().map(pair).collect::<Vec<_>>().join(", ")
+                ),
+            )?;
         }
         for at in &member.at {
             paper.line(8, &format!("at {at}"))?;
@@ -195,7 +224,10 @@ fn cycle<W: Write>(paper: &mut Paper<'_, W>, deadlock: &Deadlock) -> io::Result<
 }
 
 fn name(member: &Member) -> String {
-    member.session.clone().unwrap_or_else(|| format!("process {}", member.pid))
+    member
+        .session
+        .clone()
+        .unwrap_or_else(|| format!("process {}", member.pid))
 }
 
 fn pool<W: Write>(paper: &mut Paper<'_, W>, race: &Race) -> io::Result<()> {
@@ -203,7 +235,10 @@ fn pool<W: Write>(paper: &mut Paper<'_, W>, race: &Race) -> io::Result<()> {
     if pool.timeouts == 0 && pool.size >= pool.sessions {
         return Ok(());
     }
-    paper.title(&format!("Pool: {} connections for {} sessions", pool.size, pool.sessions))?;
+    paper.title(&format!(
+        "Pool: {} connections for {} sessions",
+        pool.size, pool.sessions
+    ))?;
     let figure = |f| pool.wait.figure(f).map_or("none".into(), show_time);
     paper.line(
         2,
@@ -236,7 +271,11 @@ fn latency<W: Write>(paper: &mut Paper<'_, W>, race: &Race) -> io::Result<()> {
         return Ok(());
     }
     let gated = race.groups.iter().any(|g| g.gate != "none");
-    paper.title(if gated { "Latency, from the opening of the gate" } else { "Latency" })?;
+    paper.title(if gated {
+        "Latency, from the opening of the gate"
+    } else {
+        "Latency"
+    })?;
     paper.table(2, table)
 }
 
