@@ -523,7 +523,7 @@ steps = [{ name = "s", sql = "select :session" }]
                 6,
                 &["needs `iterations`"],
             ),
-            ("sessions = 2", "sessions = 2 2", 5, &["newline"]),
+            ("sessions = 2", "sessions = 2 2", 5, &["sessions = 2 2"]),
             (
                 ":session\"",
                 ":sesion\"",

@@ -1,0 +1,30 @@
+# make demo   race a hotel's last room: the right procedure holds, the broken one is caught
+# make test   all tests
+# make lint   what CI checks beside the tests
+# make matrix every bug and every scenario, 20 times each
+# make bench  how long it takes
+# Each installs a PostgreSQL server first if there is none.
+
+CARGO ?= cargo
+
+.PHONY: demo test lint matrix bench postgres
+
+demo: postgres
+	@$(CARGO) build --quiet
+	@scripts/demo target/debug/db-race
+
+test: postgres
+	$(CARGO) test
+
+lint:
+	$(CARGO) fmt --check
+	$(CARGO) clippy --all-targets -- -D warnings
+
+matrix: postgres
+	@$(CARGO) bench --quiet --bench matrix
+
+bench: postgres
+	@$(CARGO) bench --quiet --bench verdict
+
+postgres:
+	@scripts/ensure-postgres
