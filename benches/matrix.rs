@@ -1,7 +1,11 @@
 //! Every bundled bug is found, and every scenario passes without one, 20 times of 20.
 //!
 //! Prints a row each; ends with an error when a row isn't full.
-#![allow(clippy::print_stdout, clippy::expect_used, reason = "a bench prints, and stops when something is wrong")]
+#![allow(
+    clippy::print_stdout,
+    clippy::expect_used,
+    reason = "a bench prints, and stops when something is wrong"
+)]
 
 use std::process::{Command, ExitCode};
 use std::time::Instant;

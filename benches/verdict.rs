@@ -1,7 +1,11 @@
 //! How long a user waits: the throwaway server's start, and `db-race contend last-room` to its verdict.
 //!
 //! Medians with their range over 20 runs, after one that fills the caches.
-#![allow(clippy::print_stdout, clippy::expect_used, reason = "a bench prints, and stops when something is wrong")]
+#![allow(
+    clippy::print_stdout,
+    clippy::expect_used,
+    reason = "a bench prints, and stops when something is wrong"
+)]
 
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};

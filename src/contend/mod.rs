@@ -459,15 +459,16 @@ async fn warm_up(plan: &Plan, pool: &Pool) -> Result<(), ContendError> {
         .flat_map(|g| &g.steps)
         .map(|s| s.statement.sql.as_str())
         .collect();
-    let leases = future::join_all((0..pool.capacity()).map(|_| pool.acquire())).await;
-    let mut prepared = Vec::new();
-    for lease in &leases {
-        match lease {
-            Ok(lease) => prepared.push(future::join_all(steps.iter().map(|sql| lease.prepare_cached(sql)))),
-            Err(AcquireError::Connect(error)) => return Err(ContendError::Lost(error.to_string())),
-            Err(error) => return Err(ContendError::Lost(error.to_string())),
-        }
+    let mut leases = Vec::new();
+    for lease in future::join_all((0..pool.capacity()).map(|_| pool.acquire())).await {
+        leases.push(lease.map_err(|error| match error {
+            AcquireError::Connect(error) => ContendError::Connect(error),
+            timeout => ContendError::Lost(timeout.to_string()),
+        })?);
     }
+    let prepared = leases
+        .iter()
+        .map(|lease| future::join_all(steps.iter().map(|sql| lease.prepare_cached(sql))));
     for result in future::join_all(prepared).await.into_iter().flatten() {
         result.map_err(|error| ContendError::Lost(explain(&error)))?;
     }

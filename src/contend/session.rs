@@ -148,6 +148,9 @@ async fn attempt(arena: &Arena<'_>, seat: usize, group: usize, ticket: Ticket) -
             return Some(attempt);
         }
     };
+    if arena.stop.is_requested() {
+        return None;
+    }
     let mut results: Vec<Option<Vec<Option<String>>>> = Vec::new();
     for (i, step) in plan.groups[group].steps.iter().enumerate() {
         let origins = &arena.prepared.origins[group][i];

@@ -68,13 +68,42 @@ impl<W: Write> Paper<'_, W> {
     }
 
     fn table(&mut self, indent: usize, table: Table) -> io::Result<()> {
-        // cells have a space on their left
-        let indent = indent.saturating_sub(1);
-        let width = self.style.width.map(|w| w.saturating_sub(indent as u16));
-        for line in table.render(width).lines() {
-            writeln!(self.out, "{:indent$}{}", "", line.trim_end())?;
+        for line in self.rendered(indent, table) {
+            writeln!(self.out, "{line}")?;
         }
         Ok(())
+    }
+
+    /// A table whose rows may begin with a mark, in colour. It is painted last: escape codes would count as text.
+    fn marked_table(&mut self, indent: usize, table: Table) -> io::Result<()> {
+        for line in self.rendered(indent, table) {
+            let mark = MARKS.iter().find(|(mark, _)| line.trim_start().starts_with(*mark));
+            let line = match mark {
+                Some((mark, ansi)) => line.replacen(*mark, &self.paint(mark, *ansi), 1),
+                None => line,
+            };
+            writeln!(self.out, "{line}")?;
+        }
+        Ok(())
+    }
+
+    fn rendered(&self, indent: usize, table: Table) -> Vec<String> {
+        // the lines of a table have a space before them
+        let indent = indent.saturating_sub(1);
+        let width = self.style.width.map(|w| w.saturating_sub(indent as u16));
+        let lines = table.render(width);
+        let wrapped = lines.iter().flat_map(|line| match width {
+            Some(width) if line.chars().count() > usize::from(width) => {
+                let own = line.len() - line.trim_start().len();
+                let room = usize::from(width).saturating_sub(own + 2);
+                let parts = wrap(line.trim_start(), room).into_iter().enumerate();
+                parts
+                    .map(|(i, part)| format!("{:1$}{part}", "", own + if i > 0 { 2 } else { 0 }))
+                    .collect()
+            }
+            _ => vec![line.clone()],
+        });
+        wrapped.map(|line| format!("{:indent$}{line}", "")).collect()
     }
 
     fn paint(&self, text: &str, ansi: Ansi) -> String {
@@ -88,6 +117,7 @@ impl<W: Write> Paper<'_, W> {
 const GREEN: Ansi = AnsiColor::Green.on_default().bold();
 const RED: Ansi = AnsiColor::Red.on_default().bold();
 const YELLOW: Ansi = AnsiColor::Yellow.on_default().bold();
+const MARKS: [(&str, Ansi); 4] = [("✓", GREEN), ("✗", RED), ("!", YELLOW), ("?", YELLOW)];
 
 fn heading<W: Write>(paper: &mut Paper<'_, W>, report: &Report) -> io::Result<()> {
     let (word, ansi) = match report.verdict.outcome {
@@ -138,14 +168,13 @@ fn rules<W: Write>(paper: &mut Paper<'_, W>, verdict: &Verdict, rounds: usize) -
     let has_control = verdict.rules.iter().any(|r| r.control.is_some());
     let mut table = Table::new();
     for rule in verdict.rules.iter().filter(|r| !quiet(r)) {
-        let (mark, ansi) = match (rule.state, rule.warning) {
-            _ if broken_in_control(rule) && !rule.warning => ("✗", RED),
-            (State::Held, _) => ("✓", GREEN),
-            (State::Broken, false) => ("✗", RED),
-            (State::Broken, true) => ("!", YELLOW),
-            (State::NoData, _) => ("?", YELLOW),
+        let mark = match (rule.state, rule.warning) {
+            _ if broken_in_control(rule) && !rule.warning => '✗',
+            (State::Held, _) => '✓',
+            (State::Broken, false) => '✗',
+            (State::Broken, true) => '!',
+            (State::NoData, _) => '?',
         };
-        let mark = paper.paint(mark, ansi);
         let mut measured = rule.measured.clone();
         if rule.broken_rounds > 1 {
             measured.push_str(&format!("; broken in {} of {rounds} rounds", rule.broken_rounds));
@@ -160,7 +189,7 @@ fn rules<W: Write>(paper: &mut Paper<'_, W>, verdict: &Verdict, rounds: usize) -
         }
         table.row(row);
     }
-    paper.table(2, table)?;
+    paper.marked_table(2, table)?;
     let quiet: Vec<&Judgement> = verdict.rules.iter().filter(|r| quiet(r)).collect();
     if !quiet.is_empty() {
         let mark = paper.paint("✓", GREEN);
