@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::outcome::Outcomes;
+use crate::outcome::{Outcome, Outcomes};
 use crate::report::{KeyCounts, Race, RoundResult, Times};
 use crate::scenario::{Figure, Measure, Must, Op, Rule};
 use crate::verify::{CheckResult, Decision, Severity};
@@ -99,11 +99,27 @@ pub fn judge(rules: &[Rule], race: &Race) -> Verdict {
         doubts.push(why.clone());
     } else if race.attempts.total() == 0 {
         doubts.push("no data: no attempt was made".into());
+    } else if let Some(round) = race
+        .rounds
+        .iter()
+        .find(|r| r.keys_found == 0 && !race.key_columns.is_empty())
+    {
+        doubts.push(format!(
+            "no data: the keys query returned no row in round {}",
+            round.round
+        ));
     } else if contention == 0 {
         doubts.push(
             "no contention: no two attempts were in flight on the same key at the same time, so nothing was raced"
                 .into(),
         );
+    }
+    for (outcome, n) in unanswered(rules, race) {
+        doubts.push(format!(
+            "{n} {} ended in `{}`, and no rule says how many may",
+            if n == 1 { "attempt" } else { "attempts" },
+            outcome.name()
+        ));
     }
     if in_doubt > 0 {
         doubts.push(format!(
@@ -113,6 +129,22 @@ pub fn judge(rules: &[Rule], race: &Race) -> Verdict {
     }
     let interrupted = race.cut_short.as_deref() == Some("interrupted");
     verdict(judgements, doubts, interrupted)
+}
+
+/// Attempts that did not come to an answer, and that no rule speaks of.
+fn unanswered(rules: &[Rule], race: &Race) -> Vec<(Outcome, u64)> {
+    let spoken_of = |outcome| {
+        rules.iter().any(|rule| match &rule.measure {
+            Measure::Count { outcome: o, .. } => *o == outcome,
+            Measure::PoolTimeouts => outcome == Outcome::Refused,
+            _ => false,
+        })
+    };
+    [Outcome::Timeout, Outcome::Refused]
+        .into_iter()
+        .map(|outcome| (outcome, race.attempts.get(outcome)))
+        .filter(|(outcome, n)| *n > 0 && !spoken_of(*outcome))
+        .collect()
 }
 
 /// Judges a run of checks.

@@ -75,7 +75,7 @@ pub enum ContendError {
     #[error(transparent)]
     Connect(#[from] ConnectError),
     /// The connection was lost while preparing.
-    #[error("the connection was lost while preparing the race: {0}")]
+    #[error("the connection to the server was lost: {0}")]
     Lost(String),
     /// The pool doesn't fit the server.
     #[error(
@@ -333,6 +333,9 @@ impl<'a> Contest<'a> {
     /// Setup, race, checks. A round that breaks off in the middle still gives what was measured.
     async fn round(&self, number: u32, cost: &mut (u64, Duration)) -> (Option<Round>, Option<String>) {
         let ready = async {
+            // without a setup nothing else would notice that the server is gone
+            let alive = self.control.batch_execute("").await;
+            alive.map_err(|error| ContendError::Lost(explain(&error)))?;
             prepare::setup(&self.control, self.plan).await?;
             prepare::keys(&self.control, self.plan).await
         };

@@ -95,6 +95,7 @@ fn round_result(plan: &Plan, round: &Round) -> RoundResult {
     }
     RoundResult {
         round: round.number,
+        keys_found: round.keys.len() as u64,
         attempts,
         keys: by_key(plan, &round.keys, whole),
         steps,

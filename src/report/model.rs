@@ -124,6 +124,8 @@ pub struct GroupFacts {
 pub struct RoundResult {
     /// From 1; 0 for the control.
     pub round: u32,
+    /// Rows of the keys query.
+    pub keys_found: u64,
     /// Whole attempts.
     pub attempts: Outcomes,
     /// Whole attempts by key.

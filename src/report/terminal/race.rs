@@ -35,7 +35,7 @@ fn winners<W: Write>(paper: &mut Paper<'_, W>, race: &Race) -> io::Result<()> {
     let Some(round) = telling_round(race) else {
         return Ok(());
     };
-    if race.key_columns.is_empty() {
+    if race.key_columns.is_empty() || round.keys_found == 0 {
         return Ok(());
     }
     paper.title(&format!("Winners, round {} of {}", round.round, race.rounds_planned))?;
