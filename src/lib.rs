@@ -7,6 +7,23 @@
 //! scenario file -> scenario::Plan -> contend (with watch, verify) -> report::Race -> verdict::Verdict -> report writers
 //! ```
 //!
+//! From a test of your own:
+//!
+//! ```
+//! use db_race::{contend, place::Place, scenario, stop::Stop, verdict};
+//!
+//! # async fn race() -> Result<(), Box<dyn std::error::Error>> {
+//! let plan = scenario::load("last-room", &scenario::Overrides::default())?;
+//! let place = Place::of(&plan, None, &Default::default()).await?;
+//! let (race, _server) = contend::run(&plan, &place.target, &Stop::default(), &mut |_| {}).await?;
+//! place.leave().await?;
+//! let verdict = verdict::judge(&plan.rules, &race);
+//! assert_eq!(verdict.outcome, verdict::Judged::Passed, "{:?}", verdict.reasons);
+//! # Ok(())
+//! # }
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(race()).unwrap();
+//! ```
+//!
 //! - [`scenario`]: the file a user writes, checked.
 //! - [`place`]: where a run takes place: a throwaway server ([`postgres::server`]) or a server of the user's.
 //! - [`contend`]: the race itself.

@@ -8,6 +8,7 @@ use tokio_postgres::error::ErrorPosition;
 
 use crate::postgres::server::{Options, Server, ServerError};
 use crate::postgres::{ConnectError, Target, explain};
+use crate::scenario::Plan;
 use crate::source::{FileError, Source};
 use crate::system::{Bug, System};
 
@@ -42,7 +43,10 @@ pub enum PlaceError {
         /// The server's reason.
         why: String,
     },
-    /// A file of the system is wrong.
+    /// There is nothing to run on.
+    #[error("{0} names no system, so it needs a database: give --url or set DATABASE_URL")]
+    NoDatabase(String),
+    /// A file of the system is wrong, or the server refused it.
     #[error(transparent)]
     File(#[from] FileError),
     /// The connection was lost while installing.
@@ -55,7 +59,51 @@ pub enum PlaceError {
     },
 }
 
+/// Connections of a throwaway server beside those of the sessions.
+const CONNECTIONS_BESIDE: u32 = 20;
+
 impl Place {
+    /// The place that a plan asks for, with its system and its bug installed: a throwaway server, a new database at `target`,
+    /// or without a system the database at `target` as it is.
+    ///
+    /// # Errors
+    /// [`PlaceError`]; nothing is left behind.
+    pub async fn of(plan: &Plan, target: Option<Target>, options: &Options) -> Result<Place, PlaceError> {
+        let Some(system) = &plan.system else {
+            return match target {
+                Some(target) => Ok(Place::existing(target)),
+                None => Err(PlaceError::NoDatabase(plan.name.clone())),
+            };
+        };
+        let place = match target {
+            Some(target) => Place::new_database(target, &system.name).await?,
+            None => {
+                let sessions = plan.pool_size() + CONNECTIONS_BESIDE;
+                let options = Options {
+                    max_connections: options.max_connections.max(sessions),
+                    ..options.clone()
+                };
+                Place::throwaway(&options).await?
+            }
+        };
+        place.with(system, plan.bug.as_ref()).await
+    }
+
+    /// The place with a system installed.
+    ///
+    /// # Errors
+    /// [`PlaceError`]; then the place has been left.
+    pub async fn with(self, system: &System, bug: Option<&Bug>) -> Result<Place, PlaceError> {
+        match self.install(system, bug).await {
+            Ok(()) => Ok(self),
+            Err(error) => {
+                // the first error is the one to mend
+                let _ = self.leave().await;
+                Err(error)
+            }
+        }
+    }
+
     /// Starts a throwaway server.
     ///
     /// # Errors
@@ -113,10 +161,7 @@ impl Place {
     }
 
     /// Runs a system's files, then the bug's.
-    ///
-    /// # Errors
-    /// [`PlaceError::File`] that shows the place in the file which the server refused.
-    pub async fn install(&self, system: &System, bug: Option<&Bug>) -> Result<(), PlaceError> {
+    async fn install(&self, system: &System, bug: Option<&Bug>) -> Result<(), PlaceError> {
         let client = self.target.connect("control").await?;
         for source in system.files.iter().chain(bug.map(|b| &b.source)) {
             let done = client.batch_execute(&source.text).await;

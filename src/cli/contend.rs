@@ -9,14 +9,11 @@ use super::output::{self, Progress, shell_word};
 use super::{Output, Where, signals};
 use crate::contend::{self, Event};
 use crate::place::Place;
-use crate::postgres::{Target, server};
+use crate::postgres::Target;
 use crate::report::{Report, SCHEMA};
 use crate::scenario::{self, Gate, Overrides, Plan};
 use crate::stop::Stop;
 use crate::verdict;
-
-/// Connections of a throwaway server beside those of the sessions.
-const CONNECTIONS_BESIDE: u32 = 20;
 
 #[derive(Args, Debug)]
 pub(super) struct Contend {
@@ -112,42 +109,14 @@ impl Contend {
         }
     }
 
-    /// A bundled system goes to a throwaway server, or to a database of its own where `--url` says. A scenario
-    /// without a system races the database it is given.
+    /// `DATABASE_URL` is for scenarios without a system only: a variable in a shell aims nothing bundled at a server.
     async fn enter(&self, plan: &Plan) -> Result<Place, Failure> {
-        let place = match (&plan.system, &self.place.url) {
-            (Some(_), None) => {
-                let options = server::Options {
-                    bin_dir: self.place.pg_bin.clone(),
-                    max_connections: (plan.pool_size() + CONNECTIONS_BESIDE).max(100),
-                    ..server::Options::default()
-                };
-                Place::throwaway(&options).await?
-            }
-            (Some(system), Some(url)) => Place::new_database(Target::parse(url)?, &system.name).await?,
-            (None, url) => {
-                let url = url.clone().or_else(database_url).ok_or_else(|| {
-                    Failure::new(
-                        exit::USAGE,
-                        format!(
-                            "{} names no system, so it needs a database: give --url or set DATABASE_URL",
-                            plan.name
-                        ),
-                    )
-                })?;
-                Place::existing(Target::parse(&url)?)
-            }
+        let url = match plan.system {
+            Some(_) => self.place.url.clone(),
+            None => self.place.url.clone().or_else(database_url),
         };
-        let Some(system) = &plan.system else { return Ok(place) };
-        match place.install(system, plan.bug.as_ref()).await {
-            Ok(()) => Ok(place),
-            Err(error) => {
-                if let Err(problem) = place.leave().await {
-                    output::note(&format!("warning: {problem}"));
-                }
-                Err(error.into())
-            }
-        }
+        let target = url.map(|url| Target::parse(&url)).transpose()?;
+        Ok(Place::of(plan, target, &self.place.server_options()).await?)
     }
 
     /// The same run again; without the connection string, which may hold a password.

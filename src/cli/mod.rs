@@ -47,6 +47,15 @@ struct Where {
     pg_bin: Option<PathBuf>,
 }
 
+impl Where {
+    fn server_options(&self) -> crate::postgres::server::Options {
+        crate::postgres::server::Options {
+            bin_dir: self.pg_bin.clone(),
+            ..Default::default()
+        }
+    }
+}
+
 /// How the report is written.
 #[derive(Args, Debug)]
 struct Output {

@@ -38,8 +38,11 @@ impl Server {
             bin_dir: self.pg_bin.clone(),
             ..server::Options::default()
         };
-        let place = Place::throwaway(&options).await?;
-        let ran = serve(&place, system.as_ref(), bug.as_ref(), &stop).await;
+        let mut place = Place::throwaway(&options).await?;
+        if let Some(system) = &system {
+            place = place.with(system, bug.as_ref()).await?;
+        }
+        let ran = serve(&place, &stop).await;
         if let Err(problem) = place.leave().await {
             output::note(&format!("warning: {problem}"));
         }
@@ -47,15 +50,7 @@ impl Server {
     }
 }
 
-async fn serve(
-    place: &Place,
-    system: Option<&System>,
-    bug: Option<&crate::system::Bug>,
-    stop: &crate::stop::Stop,
-) -> Result<(), Failure> {
-    if let Some(system) = system {
-        place.install(system, bug).await?;
-    }
+async fn serve(place: &Place, stop: &crate::stop::Stop) -> Result<(), Failure> {
     if let Some(server) = place.server() {
         output::print(&format!("{}\n{}", server.url(), server.psql()))?;
     }

@@ -10,7 +10,7 @@ use super::exit::{self, Failure};
 use super::output::{self, Progress};
 use super::{Output, Where};
 use crate::place::Place;
-use crate::postgres::{self, ServerFacts, Target, explain, server};
+use crate::postgres::{self, ServerFacts, Target, explain};
 use crate::report::{Report, SCHEMA};
 use crate::system::System;
 use crate::verdict;
@@ -118,19 +118,7 @@ impl Verify {
             ));
         };
         let system = System::find(&name, Path::new(""))?;
-        let options = server::Options {
-            bin_dir: self.place.pg_bin.clone(),
-            ..server::Options::default()
-        };
-        let place = Place::throwaway(&options).await?;
-        match place.install(&system, None).await {
-            Ok(()) => Ok(place),
-            Err(error) => {
-                if let Err(problem) = place.leave().await {
-                    output::note(&format!("warning: {problem}"));
-                }
-                Err(error.into())
-            }
-        }
+        let place = Place::throwaway(&self.place.server_options()).await?;
+        Ok(place.with(&system, None).await?)
     }
 }
