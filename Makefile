@@ -24,7 +24,7 @@ matrix: postgres
 	@$(CARGO) bench --quiet --bench matrix
 
 bench: postgres
-	@$(CARGO) bench --quiet --bench verdict
+	@$(CARGO) bench --quiet --bench verdict --bench detection
 
 postgres:
 	@scripts/ensure-postgres
