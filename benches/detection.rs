@@ -1,7 +1,11 @@
 //! How often the same bug shows, by how it is raced: pgbench and db-race on the same kind of server.
 //!
 //! The bug: the hotel's `unlocked-read`, one room, each client calls once. It shows when more than one hold was accepted.
-#![allow(clippy::print_stdout, clippy::expect_used, reason = "a bench prints, and stops when something is wrong")]
+#![allow(
+    clippy::print_stdout,
+    clippy::expect_used,
+    reason = "a bench prints, and stops when something is wrong"
+)]
 
 use std::path::Path;
 use std::process::Command;
@@ -15,7 +19,10 @@ const CALL: &str = "select hold_id from create_booking_hold(1, array['2030-06-01
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
-    println!("{:55} runs of {RUNS} in which the bug shows", "last-room --bug unlocked-read");
+    println!(
+        "{:55} runs of {RUNS} in which the bug shows",
+        "last-room --bug unlocked-read"
+    );
     let overrides = Overrides {
         bug: Some("unlocked-read".into()),
         ..Overrides::default()
@@ -39,7 +46,10 @@ async fn main() {
                 .arg(url)
                 .output();
             ran.expect("pgbench runs");
-            let row = client.query_one("select count(*) from booking_holds", &[]).await.expect("a count");
+            let row = client
+                .query_one("select count(*) from booking_holds", &[])
+                .await
+                .expect("a count");
             let holds: i64 = row.get(0);
             assert!(holds > 0, "pgbench called nothing");
             shows += usize::from(holds > 1);
@@ -64,7 +74,16 @@ fn pgbench(bin_dir: &Path) -> Command {
 
 fn db_race(sessions: &str, gate: &str) -> bool {
     let output = Command::new(env!("CARGO_BIN_EXE_db-race"))
-        .args(["contend", "last-room", "--bug", "unlocked-read", "--rounds", "1", "--format", "json"])
+        .args([
+            "contend",
+            "last-room",
+            "--bug",
+            "unlocked-read",
+            "--rounds",
+            "1",
+            "--format",
+            "json",
+        ])
         .args(["--sessions", sessions, "--gate", gate])
         .output()
         .expect("db-race runs");

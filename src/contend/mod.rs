@@ -10,6 +10,7 @@
 //! Each phase is told to the caller as an [`Event`]. What was measured is a [`Race`] in the end, however the run ended.
 
 mod board;
+mod contest;
 mod draw;
 mod dry_call;
 mod ending;
@@ -18,34 +19,20 @@ mod prepare;
 mod result;
 mod session;
 
-use std::collections::HashMap;
-use std::convert::Infallible;
-use std::sync::Mutex;
-use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
-use futures_util::future;
-
-use crate::postgres::pool::{AcquireError, Pool};
 use crate::postgres::{self, ConnectError, Connection, ServerFacts, Target, explain};
 use crate::report::Race;
-use crate::scenario::{Gate, Plan};
+use crate::scenario::Plan;
 use crate::source::FileError;
 use crate::stop::Stop;
-use crate::verify::{self, CheckResult, VerifyError};
-use crate::watch::{Deadlock, LockWaits, LockWatch, Sampler};
-use board::Board;
+use crate::verify::{CheckResult, VerifyError};
+use crate::watch::{Deadlock, LockWaits};
+use contest::Contest;
 use draw::KeyRow;
-use gate::{Keeper, WaveRecord};
-use prepare::Prepared;
-use session::{Arena, Attempt};
+use gate::WaveRecord;
+use session::Attempt;
 
-/// Attempts of the serial control at the most.
-const CONTROL_MAX: usize = 200;
-/// How often lock waits are sampled; less often where `deadlock_timeout` allows it less.
-const SAMPLE_PERIOD: Duration = Duration::from_millis(20);
-/// How long statements in flight may go on after a stop was asked for.
-const STOP_GRACE: Duration = Duration::from_secs(1);
 /// Connections beside the pool: control, gate, sampler, and those of the checks.
 const CONNECTIONS_BESIDE: u32 = 5;
 
@@ -197,283 +184,6 @@ async fn check_room(plan: &Plan, target: &Target, control: &Connection) -> Resul
             pool: plan.pool_size(),
             beside: CONNECTIONS_BESIDE - 1,
         });
-    }
-    Ok(())
-}
-
-/// A plan on a server, with its connections.
-struct Contest<'a> {
-    plan: &'a Plan,
-    target: &'a Target,
-    stop: &'a Stop,
-    control: Connection,
-    prepared: Prepared,
-    pool: Pool,
-    keeper: Option<Keeper>,
-    sampler: Sampler,
-    gate_tables: Vec<String>,
-    notes: Vec<String>,
-}
-
-impl<'a> Contest<'a> {
-    async fn prepare(
-        plan: &'a Plan,
-        target: &'a Target,
-        stop: &'a Stop,
-        control: Connection,
-        facts: &ServerFacts,
-    ) -> Result<Contest<'a>, ContendError> {
-        let lost = |error: tokio_postgres::Error| ContendError::Lost(explain(&error));
-        prepare::setup(&control, plan).await?;
-        let prepared = prepare::prepare(&control, plan).await?;
-        let mut notes = Vec::new();
-        let mut gate_tables = plan.gate_tables.clone();
-        let gates: Vec<Gate> = plan
-            .groups
-            .iter()
-            .map(|g| g.gate)
-            .filter(|g| *g != Gate::None)
-            .collect();
-        if gates.contains(&Gate::Write) && gate_tables.is_empty() {
-            let keys = prepare::keys(&control, plan).await?;
-            gate_tables = dry_call::written_tables(&control, plan, &prepared, &keys, &mut notes)
-                .await
-                .map_err(lost)?;
-        }
-        // one keeper holds all gated sessions, so there is one kind of gate in a race
-        let mut kind = gates
-            .iter()
-            .copied()
-            .find(|g| *g == Gate::Write)
-            .or(gates.first().copied());
-        if kind == Some(Gate::Write) && gate_tables.is_empty() {
-            kind = Some(Gate::Start);
-            notes.push("a dry call wrote to no table, so the start gate took the write gate's place; name the tables in gate_tables if it should have".into());
-        }
-        let keeper = match kind {
-            Some(kind) => {
-                let connection = target.connect("gate").await?;
-                Some(Keeper::new(connection, kind, &gate_tables).await.map_err(lost)?)
-            }
-            None => None,
-        };
-        let period = SAMPLE_PERIOD
-            .min(facts.deadlock_timeout() / 2)
-            .max(Duration::from_millis(1));
-        let watcher = target.connect("watch").await?;
-        let sampler = Sampler::new(watcher, facts.version_number, period)
-            .await
-            .map_err(lost)?;
-        let pool = Pool::new(target, plan.pool_size(), plan.pool.wait)?;
-        warm_up(plan, &pool).await?;
-        Ok(Contest {
-            plan,
-            target,
-            stop,
-            control,
-            prepared,
-            pool,
-            keeper,
-            sampler,
-            gate_tables,
-            notes,
-        })
-    }
-
-    fn arena<'b>(&'b self, board: Board, keys: Vec<KeyRow>, round: u32, locks: &'b LockWatch) -> Arena<'b> {
-        Arena {
-            plan: self.plan,
-            prepared: &self.prepared,
-            pool: &self.pool,
-            board,
-            keys,
-            round,
-            start_key: self.keeper.as_ref().map_or(0, |k| k.start_key),
-            gate: None,
-            stop: self.stop,
-            locks,
-            deadlocks: Mutex::default(),
-            drawn: self.plan.groups.iter().map(|_| Default::default()).collect(),
-        }
-    }
-
-    /// The attempts of one round, one after another, with no gate.
-    async fn serial_control(&self) -> Result<Round, ContendError> {
-        prepare::setup(&self.control, self.plan).await?;
-        let keys = prepare::keys(&self.control, self.plan).await?;
-        let started = Instant::now();
-        let locks = LockWatch::default();
-        let seats = seats(self.plan);
-        let board = Board::new(seats.iter().map(|s| (s.group, false)), self.pool.capacity());
-        let arena = self.arena(board, keys, 0, &locks);
-        let mut attempts = Vec::new();
-        'all: for iteration in 1.. {
-            let before = attempts.len();
-            for (i, seat) in seats.iter().enumerate() {
-                if attempts.len() >= CONTROL_MAX || self.stop.is_requested() {
-                    break 'all;
-                }
-                attempts.extend(session::one(&arena, i, *seat, iteration).await);
-            }
-            if attempts.len() == before {
-                break;
-            }
-        }
-        let checks = self.checks().await?;
-        Ok(Round {
-            number: 0,
-            keys: arena.keys,
-            attempts,
-            checks,
-            took: started.elapsed(),
-            ..Round::default()
-        })
-    }
-
-    /// Setup, race, checks. A round that breaks off in the middle still gives what was measured.
-    async fn round(&self, number: u32, cost: &mut (u64, Duration)) -> (Option<Round>, Option<String>) {
-        let ready = async {
-            // without a setup nothing else would notice that the server is gone
-            let alive = self.control.batch_execute("").await;
-            alive.map_err(|error| ContendError::Lost(explain(&error)))?;
-            prepare::setup(&self.control, self.plan).await?;
-            prepare::keys(&self.control, self.plan).await
-        };
-        let keys = match ready.await {
-            Ok(keys) => keys,
-            Err(error) => return (None, Some(error.to_string())),
-        };
-        let started = Instant::now();
-        let locks = LockWatch::default();
-        let seats = seats(self.plan);
-        let kept = self.keeper.is_some();
-        let gated = |group: usize| kept && self.plan.groups[group].gate != Gate::None;
-        let board = Board::new(seats.iter().map(|s| (s.group, gated(s.group))), self.pool.capacity());
-        let mut arena = self.arena(board, keys, number, &locks);
-        arena.gate = self.keeper.as_ref().map(|k| k.kind);
-
-        let sessions = future::join_all(seats.iter().enumerate().map(|(i, seat)| session::run(&arena, i, *seat)));
-        let kept = async {
-            match &self.keeper {
-                Some(keeper) => keeper.keep(&arena.board, self.stop).await,
-                None => Ok(Vec::new()),
-            }
-        };
-        let (attempts, waves) = tokio::select! {
-            raced = future::join(sessions, kept) => raced,
-            never = self.sampler.watch(&locks) => match never {},
-            never = self.cancel_when_stopped(&arena.board) => match never {},
-        };
-        let took = started.elapsed();
-        let (waves, mut broke_off) = match waves {
-            Ok(waves) => (waves, None),
-            Err(error) => (Vec::new(), Some(format!("the gate could not be kept: {error}"))),
-        };
-        let checks = match self.checks().await {
-            Ok(checks) => checks,
-            Err(error) => {
-                broke_off = broke_off.or(Some(error.to_string()));
-                Vec::new()
-            }
-        };
-        let sessions = arena.board.read(|seats| {
-            let mut names: HashMap<i32, String> = HashMap::new();
-            for (seat, activity) in seats.iter().flat_map(|s| s.recent.iter().map(move |a| (s, a))) {
-                let name = format!("{} {}", self.plan.groups[seat.group].name, seat.session);
-                let known = names.entry(activity.pid).or_insert_with(|| name.clone());
-                if *known != name {
-                    *known = format!("the sessions of process {}", activity.pid);
-                }
-            }
-            names
-        });
-        let closed: Vec<_> = waves.iter().map(|w| (w.closed, w.opened)).collect();
-        let lock_waits = locks.by_relation(&sessions, self.keeper.as_ref().map(|k| k.pid), &closed);
-        let (samples, time) = locks.cost();
-        *cost = (cost.0 + samples, cost.1 + time);
-        let deadlocks = arena.deadlocks.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let round = Round {
-            number,
-            keys: arena.keys,
-            attempts: attempts.into_iter().flatten().collect(),
-            waves,
-            lock_waits,
-            deadlocks,
-            checks,
-            took,
-        };
-        (Some(round), broke_off)
-    }
-
-    async fn checks(&self) -> Result<Vec<CheckResult>, ContendError> {
-        if self.plan.checks.is_empty() {
-            return Ok(Vec::new());
-        }
-        Ok(verify::run(self.target, &self.plan.checks, &verify::Options::default()).await?)
-    }
-
-    /// When the run is stopped: what still runs after a while is cancelled, until nothing is left to cancel.
-    async fn cancel_when_stopped(&self, board: &Board) -> Infallible {
-        self.stop.requested().await;
-        loop {
-            tokio::time::sleep(STOP_GRACE).await;
-            let busy = board.busy();
-            let sql = "select pg_catalog.pg_cancel_backend(pid) from unnest($1::int4[]) pid";
-            if self.control.query(sql, &[&busy]).await.is_err() {
-                return future::pending().await;
-            }
-        }
-    }
-
-    /// Ends the connections; the server's deadlock counter when it has caught up, or has had time to.
-    async fn close(self, before: Option<i64>, run: &Run) -> Option<i64> {
-        let met: i64 = run.rounds.iter().map(|r| r.deadlocks.len() as i64).sum();
-        self.pool.close();
-        postgres::deadlocks_since(&self.control, before?, met).await
-    }
-}
-
-/// A seat of the race: which group, and which session of it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Chair {
-    group: usize,
-    /// 1-based, over all groups.
-    session: u32,
-    /// 1-based, in its group.
-    number: u32,
-}
-
-fn seats(plan: &Plan) -> Vec<Chair> {
-    let mut chairs = Vec::new();
-    for (group, g) in plan.groups.iter().enumerate() {
-        for number in 1..=g.sessions {
-            let session = chairs.len() as u32 + 1;
-            chairs.push(Chair { group, session, number });
-        }
-    }
-    chairs
-}
-
-/// Opens all connections of the pool and prepares every statement on each.
-async fn warm_up(plan: &Plan, pool: &Pool) -> Result<(), ContendError> {
-    let steps: Vec<&str> = plan
-        .groups
-        .iter()
-        .flat_map(|g| &g.steps)
-        .map(|s| s.statement.sql.as_str())
-        .collect();
-    let mut leases = Vec::new();
-    for lease in future::join_all((0..pool.capacity()).map(|_| pool.acquire())).await {
-        leases.push(lease.map_err(|error| match error {
-            AcquireError::Connect(error) => ContendError::Connect(error),
-            timeout => ContendError::Lost(timeout.to_string()),
-        })?);
-    }
-    let prepared = leases
-        .iter()
-        .map(|lease| future::join_all(steps.iter().map(|sql| lease.prepare_cached(sql))));
-    for result in future::join_all(prepared).await.into_iter().flatten() {
-        result.map_err(|error| ContendError::Lost(explain(&error)))?;
     }
     Ok(())
 }

@@ -8,8 +8,8 @@ use futures_util::{StreamExt, future, pin_mut};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{NoTls, Row};
 
-use super::Chair;
 use super::board::{Activity, Board};
+use super::contest::Chair;
 use super::draw::{Drawn, KeyRow, Origin, Ticket, draw};
 use super::ending::Ending;
 use super::prepare::Prepared;

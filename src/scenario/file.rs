@@ -9,16 +9,19 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::rule::Side;
-use super::{Draw, Gate, Group, Keys, Located, Param, Pick, Plan, Pool, Refusal, Rule, Schedule, Statement, Step};
+use super::{
+    Draw, Gate, Group, Keys, Located, Overrides, Param, Pick, Plan, Pool, Refusal, Rule, ScenarioError, Schedule,
+    Statement, Step,
+};
 use crate::bundled;
-use crate::source::{Diagnostic, FileError, Source, nearest, quoted};
+use crate::source::{Diagnostic, FileError, Source, quoted};
 use crate::system::System;
 use crate::verify;
 
 const STEP_TIMEOUT: Duration = Duration::from_secs(30);
 const POOL_WAIT: Duration = Duration::from_secs(30);
 /// What a run may hold in memory and a server can serve.
-const SESSIONS_MAX: u32 = 10_000;
+pub(super) const SESSIONS_MAX: u32 = 10_000;
 const ATTEMPTS_MAX: u32 = 1_000_000;
 const ROUNDS_MAX: u32 = 10_000;
 /// Names that every step can use.
@@ -102,47 +105,6 @@ struct FilePool {
     wait: Option<Spanned<String>>,
 }
 
-/// What the command line says over the file.
-#[derive(Clone, Debug, Default)]
-pub struct Overrides {
-    /// The broken twin to install.
-    pub bug: Option<String>,
-    /// `N`, or `GROUP=N` for one of several groups.
-    pub sessions: Vec<String>,
-    /// Rounds.
-    pub rounds: Option<u32>,
-    /// The gate of every group.
-    pub gate: Option<Gate>,
-    /// Connections in the pool.
-    pub pool: Option<u32>,
-    /// The seed.
-    pub seed: Option<u64>,
-    /// Leave the serial control out.
-    pub no_control: bool,
-}
-
-/// Why there is no plan.
-#[derive(Debug, thiserror::Error)]
-pub enum ScenarioError {
-    /// A file is missing or wrong.
-    #[error(transparent)]
-    File(#[from] FileError),
-    /// An override doesn't fit the scenario.
-    #[error("{flag}: {message}")]
-    Override {
-        /// The flag, with its value.
-        flag: String,
-        /// What is wrong, and what was expected.
-        message: String,
-    },
-}
-
-impl From<Diagnostic> for ScenarioError {
-    fn from(diagnostic: Diagnostic) -> Self {
-        ScenarioError::File(diagnostic.into())
-    }
-}
-
 /// Loads a scenario by path or bundled name, checks it, and applies the overrides.
 ///
 /// # Errors
@@ -201,7 +163,7 @@ pub fn load(name: &str, overrides: &Overrides) -> Result<Plan, ScenarioError> {
         source,
     };
     check_names(&plan)?;
-    apply(&mut plan, overrides)?;
+    overrides.apply(&mut plan)?;
     Ok(plan)
 }
 
@@ -409,58 +371,6 @@ pub(crate) fn unknown_parameter(plan: &Plan, step: &Step, name: &str, known: &[&
         .suggest(name, known.iter().copied())
 }
 
-fn apply(plan: &mut Plan, overrides: &Overrides) -> Result<(), ScenarioError> {
-    let wrong = |flag: String, message: String| ScenarioError::Override { flag, message };
-    if let Some(name) = &overrides.bug {
-        let Some(system) = &plan.system else {
-            let message = format!("{} names no system, and a bug is a twin in a system", plan.name);
-            return Err(wrong(format!("--bug {name}"), message));
-        };
-        plan.bug = Some(system.bug(name)?);
-    }
-    for given in &overrides.sessions {
-        let flag = format!("--sessions {given}");
-        let names: Vec<&str> = plan.groups.iter().map(|g| g.name.as_str()).collect();
-        let (group, number) = match given.split_once('=') {
-            Some((group, number)) => (Some(group), number),
-            None => (None, given.as_str()),
-        };
-        let at = match group {
-            None if names.len() == 1 => Some(0),
-            None => {
-                let message = format!("this scenario has the groups {}; write GROUP=N", quoted(&names));
-                return Err(wrong(flag, message));
-            }
-            Some(group) => names.iter().position(|n| *n == group),
-        };
-        let Some(at) = at else {
-            let hint = nearest(group.unwrap_or_default(), names.iter().copied())
-                .unwrap_or_else(|| format!("it has {}", quoted(&names)));
-            return Err(wrong(flag, format!("this scenario has no such group; {hint}")));
-        };
-        match number.parse() {
-            Ok(n) if (1..=SESSIONS_MAX).contains(&n) => plan.groups[at].sessions = n,
-            _ => return Err(wrong(flag, format!("expected a number from 1 to {SESSIONS_MAX}"))),
-        }
-    }
-    if let Some(rounds) = overrides.rounds {
-        plan.rounds = rounds;
-    }
-    if let Some(gate) = overrides.gate {
-        plan.groups.iter_mut().for_each(|g| g.gate = gate);
-    }
-    plan.pool.size = overrides.pool.or(plan.pool.size);
-    plan.seed = overrides.seed.unwrap_or_else(random_seed);
-    plan.control = !overrides.no_control;
-    Ok(())
-}
-
-/// Another one each run, short enough to type; reports print it.
-fn random_seed() -> u64 {
-    use std::hash::{BuildHasher, RandomState};
-    RandomState::new().hash_one(0u8) % 1_000_000
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -545,25 +455,6 @@ steps = [{ name = "s", sql = "select :session" }]
             for part in parts {
                 assert!(shown.contains(part), "{part} is not in\n{shown}");
             }
-        }
-    }
-
-    #[test]
-    fn overrides_that_do_not_fit_name_the_flag() {
-        let overrides = |sessions: &str| Overrides {
-            sessions: vec![sessions.into()],
-            ..Overrides::default()
-        };
-        for (sessions, part) in [
-            ("0", "1 to"),
-            ("gest=3", "did you mean `guest`?"),
-            ("guest=x", "a number"),
-        ] {
-            let error = load("last-room", &overrides(sessions)).unwrap_err().to_string();
-            assert!(
-                error.contains(&format!("--sessions {sessions}")) && error.contains(part),
-                "{error}"
-            );
         }
     }
 }

@@ -3,20 +3,44 @@
 //! The format is shown in `docs/scenarios.md`.
 
 mod file;
+mod overrides;
 mod rule;
 mod statement;
 
 use std::ops::Range;
 use std::time::Duration;
 
-use crate::source::{Diagnostic, Source};
+use crate::source::{Diagnostic, FileError, Source};
 use crate::system::{Bug, System};
 use crate::verify::Check;
 
+pub use file::load;
 pub(crate) use file::unknown_parameter;
-pub use file::{Overrides, ScenarioError, load};
+pub use overrides::Overrides;
 pub use rule::{Figure, Measure, Must, Op, Rule};
 pub use statement::Statement;
+
+/// Why there is no plan.
+#[derive(Debug, thiserror::Error)]
+pub enum ScenarioError {
+    /// A file is missing or wrong.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// An override doesn't fit the scenario.
+    #[error("{flag}: {message}")]
+    Override {
+        /// The flag, with its value.
+        flag: String,
+        /// What is wrong, and what was expected.
+        message: String,
+    },
+}
+
+impl From<Diagnostic> for ScenarioError {
+    fn from(diagnostic: Diagnostic) -> Self {
+        ScenarioError::File(diagnostic.into())
+    }
+}
 
 /// A checked scenario: all that a run needs to know.
 #[derive(Clone, Debug)]

@@ -1,11 +1,16 @@
 //! Rules + measurements -> a verdict, with the figures it was judged by. Pure.
 
+mod figure;
+
 use serde::Serialize;
 
-use crate::outcome::{Outcome, Outcomes};
-use crate::report::{KeyCounts, Race, RoundResult, Times};
-use crate::scenario::{Figure, Measure, Must, Op, Rule};
-use crate::verify::{CheckResult, Decision, Severity};
+use crate::outcome::Outcome;
+use crate::report::{Race, RoundResult};
+use crate::scenario::{Measure, Must, Rule};
+use crate::verify::{CheckResult, Severity};
+use figure::{Figured, figure_check, figure_count, figure_time, worst};
+
+pub use figure::{name_key, show_time};
 
 /// What a run comes to.
 #[derive(Clone, Debug, Serialize)]
@@ -77,14 +82,6 @@ pub enum State {
     Broken,
     /// There was nothing to judge it by, or it could not be decided.
     NoData,
-}
-
-/// One figure of a rule: how it came out, how bad it is, and how to say it.
-struct Figured {
-    state: State,
-    /// Distance from the bound: the worst one is reported.
-    badness: f64,
-    text: String,
 }
 
 /// Judges a race.
@@ -249,157 +246,6 @@ fn judge_rule(rule: &Rule, race: &Race) -> Judgement {
     }
 }
 
-/// The round to report, and in how many the rule was broken.
-fn worst(rounds: Vec<(u32, Figured)>) -> (Figured, u32) {
-    let of = rounds.len();
-    let broken = rounds.iter().filter(|(_, f)| f.state == State::Broken).count() as u32;
-    let rank = |f: &Figured| match f.state {
-        State::Broken => 2,
-        State::NoData => 1,
-        State::Held => 0,
-    };
-    // of equals the last one is taken: the first round
-    let worst = rounds
-        .into_iter()
-        .rev()
-        .max_by(|(_, a), (_, b)| rank(a).cmp(&rank(b)).then(a.badness.total_cmp(&b.badness)));
-    let Some((round, mut figured)) = worst else {
-        let none = Figured {
-            state: State::NoData,
-            badness: 0.0,
-            text: "no round was run".into(),
-        };
-        return (none, 0);
-    };
-    if figured.state == State::Broken && of > 1 {
-        figured.text = format!("{} in round {round}", figured.text);
-    }
-    (figured, broken)
-}
-
-fn figure_count(rule: &Rule, op: Op, bound: u64, per_key: bool, round: &RoundResult, race: &Race) -> Figured {
-    let compare = |n: u64, text: String| Figured {
-        state: if op.holds(n, bound) { State::Held } else { State::Broken },
-        badness: n.abs_diff(bound) as f64,
-        text,
-    };
-    let no_data = |text: &str| Figured {
-        state: State::NoData,
-        badness: 0.0,
-        text: text.into(),
-    };
-    let (outcome, outcomes, keys): (_, Outcomes, &[KeyCounts]) = match &rule.measure {
-        Measure::Count { step: None, outcome } => (*outcome, round.attempts, &round.keys),
-        Measure::Count {
-            step: Some(step),
-            outcome,
-        } => match round.steps.iter().find(|s| s.step == *step) {
-            Some(counts) => (*outcome, counts.outcomes, &counts.keys),
-            None => return no_data("no data: no such step"),
-        },
-        other => {
-            let n = match other {
-                Measure::Deadlocks => round.deadlocks,
-                Measure::LockWaits => round.lock_waits,
-                _ => round.pool_timeouts,
-            };
-            if round.attempts.total() == 0 {
-                return no_data("no data: no attempt was made");
-            }
-            return compare(n, n.to_string());
-        }
-    };
-    if outcomes.total() == 0 {
-        return no_data("no data: no attempt came to it");
-    }
-    if !per_key {
-        let n = outcomes.get(outcome);
-        return compare(n, n.to_string());
-    }
-    let figures = keys.iter().map(|k| {
-        let n = k.outcomes.get(outcome);
-        compare(n, format!("{n}{}", for_key(&race.key_columns, &k.key)))
-    });
-    let broken = figures.clone().filter(|f| f.state == State::Broken).count();
-    let worst = figures.max_by(|a, b| {
-        let rank = |f: &Figured| u8::from(f.state == State::Broken);
-        rank(a).cmp(&rank(b)).then(a.badness.total_cmp(&b.badness))
-    });
-    match worst {
-        None => no_data("no data: no key was tried"),
-        Some(mut worst) => {
-            if keys.len() > 1 {
-                worst.text = match broken {
-                    0 => format!("{} of {} keys", keys.len(), keys.len()),
-                    _ => format!("{} (and {broken} of {} keys broken)", worst.text, keys.len()),
-                };
-            }
-            worst
-        }
-    }
-}
-
-/// ` for room_type_id=1 date=2030-06-01`
-fn for_key(columns: &[String], key: &[Option<String>]) -> String {
-    if key.is_empty() {
-        return String::new();
-    }
-    format!(" for {}", name_key(columns, key))
-}
-
-/// `room_type_id=1 date=2030-06-01`
-pub fn name_key(columns: &[String], key: &[Option<String>]) -> String {
-    let pair = |(column, value): (&String, &Option<String>)| format!("{column}={}", value.as_deref().unwrap_or("NULL"));
-    columns.iter().zip(key).map(pair).collect::<Vec<_>>().join(" ")
-}
-
-fn figure_time(rule: &Rule, figure: Figure, op: Op, bound: std::time::Duration, race: &Race) -> Figured {
-    let mut skew = Times::default();
-    let times = match &rule.measure {
-        Measure::Latency { step } => race.steps.iter().find(|s| s.step == *step).map(|s| &s.latency),
-        Measure::Skew => {
-            let waves = race.rounds.iter().flat_map(|r| &r.waves);
-            waves
-                .filter_map(|w| w.skew_us)
-                .for_each(|us| skew.record(std::time::Duration::from_micros(us)));
-            Some(&skew)
-        }
-        _ => Some(&race.pool.wait),
-    };
-    match times.and_then(|t| t.figure(figure)) {
-        None => Figured {
-            state: State::NoData,
-            badness: 0.0,
-            text: "no data".into(),
-        },
-        Some(value) => Figured {
-            state: if op.holds(value, bound) {
-                State::Held
-            } else {
-                State::Broken
-            },
-            badness: value.abs_diff(bound).as_secs_f64(),
-            text: show_time(value),
-        },
-    }
-}
-
-/// A time as people read it: three figures and a unit.
-pub fn show_time(time: std::time::Duration) -> String {
-    let us = time.as_micros() as f64;
-    let (value, unit) = match us {
-        0.0..1e3 => (us, "µs"),
-        1e3..1e6 => (us / 1e3, "ms"),
-        _ => (us / 1e6, "s"),
-    };
-    let digits = match value {
-        v if unit == "µs" || v >= 100.0 => 0,
-        v if v >= 10.0 => 1,
-        _ => 2,
-    };
-    format!("{value:.digits$} {unit}")
-}
-
 fn judge_checks_of(race: &Race) -> Vec<Judgement> {
     let reference = race.rounds.iter().chain(&race.control).max_by_key(|r| r.checks.len());
     let Some(reference) = reference else { return Vec::new() };
@@ -440,32 +286,235 @@ pub fn check_rule(id: &str) -> String {
     format!("check {id}")
 }
 
-fn figure_check(check: &CheckResult) -> Figured {
-    let rows = |n: u64| {
-        format!(
-            "{n}{} {}",
-            if check.count_is_capped { "+" } else { "" },
-            if n == 1 { "row" } else { "rows" }
-        )
-    };
-    match check.decision {
-        Decision::Held => Figured {
-            state: State::Held,
-            badness: 0.0,
-            text: rows(0),
-        },
-        Decision::Violated => Figured {
-            state: State::Broken,
-            badness: check.count as f64,
-            text: rows(check.count),
-        },
-        Decision::CouldNotDecide => Figured {
-            state: State::NoData,
-            badness: 0.0,
-            text: format!(
-                "could not decide: {}",
-                check.reason.as_deref().unwrap_or("no reason given")
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::outcome::Outcomes;
+    use crate::report::{GroupFacts, KeyCounts, PoolResult, StepCounts, Times};
+    use crate::verify::Decision;
+
+    fn outcomes(accepted: u64, rejected: u64) -> Outcomes {
+        Outcomes {
+            accepted,
+            rejected,
+            ..Outcomes::default()
+        }
+    }
+
+    /// A round in which the keys had so many winners each, of five attempts.
+    fn round(number: u32, winners: &[u64]) -> RoundResult {
+        let mut all = Outcomes::default();
+        let mut keys = Vec::new();
+        for (i, n) in winners.iter().enumerate() {
+            all.merge(&outcomes(*n, 5 - n));
+            keys.push(KeyCounts {
+                key: vec![Some(format!("k{i}"))],
+                outcomes: outcomes(*n, 5 - n),
+                winners: Vec::new(),
+            });
+        }
+        RoundResult {
+            round: number,
+            keys_found: winners.len() as u64,
+            attempts: all,
+            keys: keys.clone(),
+            steps: vec![StepCounts {
+                step: "hold".into(),
+                outcomes: all,
+                keys,
+            }],
+            deadlocks: 0,
+            lock_waits: 0,
+            pool_timeouts: 0,
+            overlapping: all.total(),
+            waves: Vec::new(),
+            checks: Vec::new(),
+            duration_ms: 1.0,
+        }
+    }
+
+    fn race(control: Option<RoundResult>, rounds: Vec<RoundResult>) -> Race {
+        let mut attempts = Outcomes::default();
+        rounds.iter().for_each(|r| attempts.merge(&r.attempts));
+        Race {
+            scenario: "s".into(),
+            title: "t".into(),
+            file: "f".into(),
+            system: None,
+            bug: None,
+            seed: 0,
+            groups: vec![GroupFacts {
+                name: "g".into(),
+                sessions: 10,
+                attempts: 10,
+                gate: "write",
+            }],
+            gate_tables: Vec::new(),
+            rounds_planned: rounds.len() as u32,
+            key_columns: vec!["room".into()],
+            duration_ms: 1,
+            control,
+            rounds,
+            attempts,
+            steps: Vec::new(),
+            reasons: Vec::new(),
+            pool: PoolResult {
+                size: 10,
+                sessions: 10,
+                wait: Times::default(),
+                timeouts: 0,
+            },
+            lock_waits: Vec::new(),
+            deadlocks: Vec::new(),
+            server_deadlocks: None,
+            samples: 0,
+            samples_ms: 0.0,
+            cut_short: None,
+            notes: Vec::new(),
+        }
+    }
+
+    fn check(id: &str, decision: Decision, severity: Severity) -> CheckResult {
+        CheckResult {
+            id: id.into(),
+            title: "t".into(),
+            file: "f".into(),
+            severity,
+            decision,
+            count: u64::from(decision == Decision::Violated),
+            count_is_capped: false,
+            findings: Vec::new(),
+            reason: None,
+            duration_ms: 1.0,
+        }
+    }
+
+    fn one_winner() -> Vec<Rule> {
+        vec![Rule::parse("hold.accepted", "== 1 per key", &["hold"]).unwrap()]
+    }
+
+    #[test]
+    fn what_breaks_only_in_the_race_is_a_concurrency_bug() {
+        let verdict = judge(
+            &one_winner(),
+            &race(Some(round(0, &[1, 1])), vec![round(1, &[1, 1]), round(2, &[1, 4])]),
+        );
+        assert_eq!(
+            (verdict.outcome, verdict.cause),
+            (Judged::Failed, Some(Cause::ConcurrencyBug))
+        );
+        assert_eq!(
+            verdict.rules[0].measured,
+            "4 for room=k1 (and 1 of 2 keys broken) in round 2"
+        );
+        assert_eq!(verdict.rules[0].broken_rounds, 1);
+    }
+
+    #[test]
+    fn what_breaks_in_the_control_is_a_plain_bug_even_if_the_race_holds() {
+        let verdict = judge(&one_winner(), &race(Some(round(0, &[2])), vec![round(1, &[2])]));
+        assert_eq!(
+            (verdict.outcome, verdict.cause),
+            (Judged::Failed, Some(Cause::PlainBug))
+        );
+        let verdict = judge(&one_winner(), &race(Some(round(0, &[2])), vec![round(1, &[1])]));
+        assert_eq!(
+            (verdict.outcome, verdict.cause),
+            (Judged::Failed, Some(Cause::PlainBug))
+        );
+        assert_eq!(verdict.rules[0].state, State::Held);
+    }
+
+    #[test]
+    fn without_a_control_nobody_knows_the_cause() {
+        let verdict = judge(&one_winner(), &race(None, vec![round(1, &[2])]));
+        assert_eq!((verdict.outcome, verdict.cause), (Judged::Failed, None));
+    }
+
+    #[test]
+    fn a_race_that_was_none_is_inconclusive() {
+        let rules = one_winner();
+        let mut apart = race(None, vec![round(1, &[1])]);
+        apart.rounds[0].overlapping = 0;
+        let mut no_keys = race(None, vec![round(1, &[1])]);
+        no_keys.rounds[0].keys_found = 0;
+        let mut cut = race(None, vec![round(1, &[1])]);
+        cut.cut_short = Some("round 2 broke off".into());
+        let mut refused = race(None, vec![round(1, &[1])]);
+        refused.attempts.refused = 3;
+        let mut in_doubt = race(None, vec![round(1, &[1])]);
+        in_doubt.attempts.in_doubt = 1;
+        for (race, why) in [
+            (race(None, vec![]), "no round"),
+            (apart, "no contention"),
+            (no_keys, "no row in round 1"),
+            (cut, "round 2 broke off"),
+            (refused, "`refused`"),
+            (in_doubt, "in doubt"),
+        ] {
+            let verdict = judge(&rules, &race);
+            assert_eq!(verdict.outcome, Judged::Inconclusive, "{why}");
+            assert!(
+                verdict.reasons.iter().any(|r| r.contains(why)),
+                "{why}: {:?}",
+                verdict.reasons
+            );
+        }
+    }
+
+    #[test]
+    fn a_broken_rule_outweighs_doubts_and_an_interruption_does_not_hide_it() {
+        let mut race = race(None, vec![round(1, &[3])]);
+        race.cut_short = Some("interrupted".into());
+        assert_eq!(judge(&one_winner(), &race).outcome, Judged::Failed);
+        race.rounds = vec![round(1, &[1])];
+        assert_eq!(judge(&one_winner(), &race).outcome, Judged::Interrupted);
+    }
+
+    #[test]
+    fn a_rule_without_samples_is_no_data() {
+        for (measure, must) in [
+            ("confirm.accepted", "== 0"),
+            ("hold.latency", "p(95) < 1s"),
+            ("skew", "max < 1s"),
+        ] {
+            let rules = [Rule::parse(measure, must, &["hold", "confirm"]).unwrap()];
+            let verdict = judge(&rules, &race(None, vec![round(1, &[1])]));
+            assert_eq!(verdict.outcome, Judged::Inconclusive, "{measure}");
+            assert_eq!(verdict.rules[0].state, State::NoData);
+        }
+    }
+
+    #[test]
+    fn checks_weigh_by_severity_and_doubt_lies_between() {
+        use Decision::{CouldNotDecide, Held, Violated};
+        let ok = || check("a", Held, Severity::Error);
+        let warn = || check("b", Violated, Severity::Warn);
+        for (checks, outcome) in [
+            (vec![ok()], Judged::Passed),
+            (vec![ok(), warn()], Judged::Warned),
+            (
+                vec![warn(), check("c", CouldNotDecide, Severity::Warn)],
+                Judged::Inconclusive,
             ),
-        },
+            (
+                vec![
+                    check("c", CouldNotDecide, Severity::Error),
+                    check("d", Violated, Severity::Error),
+                ],
+                Judged::Failed,
+            ),
+        ] {
+            assert_eq!(judge_checks(&checks).outcome, outcome);
+        }
+    }
+
+    #[test]
+    fn times_are_shown_with_three_figures() {
+        let show = |us| show_time(std::time::Duration::from_micros(us));
+        assert_eq!(
+            [show(7), show(1_234), show(12_345), show(123_456), show(2_000_000)],
+            ["7 µs", "1.23 ms", "12.3 ms", "123 ms", "2.00 s"]
+        );
     }
 }
