@@ -13,6 +13,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use tokio_postgres::Statement;
+use tokio_postgres::error::SqlState;
 
 use super::board::{Board, Wave};
 use crate::postgres::{Connection, explain};
@@ -34,8 +35,8 @@ pub(crate) struct WaveRecord {
     pub(crate) sessions: usize,
     /// Sessions that waited when the gate was opened.
     pub(crate) held: usize,
-    /// Of those, sessions behind a row lock of another one.
-    pub(crate) behind_rows: usize,
+    /// Of those, sessions behind a lock of another one.
+    pub(crate) behind_others: usize,
     /// When it was closed.
     pub(crate) closed: Instant,
     /// When it was opened.
@@ -47,7 +48,7 @@ pub(crate) struct WaveRecord {
 #[derive(Debug, Default)]
 struct Arrival {
     held: usize,
-    behind_rows: usize,
+    behind_others: usize,
     deadline: bool,
 }
 
@@ -73,7 +74,7 @@ impl Keeper {
         let pid = control.pid().await?;
         let waiting = control
             .prepare(
-                "select pid, bool_or(locktype in ('tuple', 'transactionid')) from pg_catalog.pg_locks \
+                "select pid, bool_or(locktype <> all ($2)) from pg_catalog.pg_locks \
                  where not granted and pid = any($1) \
                  and locktype in ('relation', 'tuple', 'transactionid', 'advisory', 'object') group by pid",
             )
@@ -107,7 +108,12 @@ impl Keeper {
             let seats = cohort.seats.clone();
             if let Err(error) = self.close().await {
                 drop(cohort);
-                break Err(explain(&error));
+                let hint = match error.code() {
+                    Some(&SqlState::INSUFFICIENT_PRIVILEGE) => "; grant UPDATE on it, or race with --gate start",
+                    Some(&SqlState::LOCK_NOT_AVAILABLE) => "; others are writing to the tables all the time",
+                    _ => "",
+                };
+                break Err(explain(&error) + hint);
             }
             let closed = Instant::now();
             let wave = Arc::new(Wave {
@@ -124,7 +130,7 @@ impl Keeper {
                     gate: self.kind,
                     sessions: seats.len(),
                     held: arrival.held,
-                    behind_rows: arrival.behind_rows,
+                    behind_others: arrival.behind_others,
                     closed,
                     opened,
                     deadline: arrival.deadline,
@@ -167,15 +173,20 @@ impl Keeper {
     /// Waits until each session waits in the server or was answered.
     async fn arrival(&self, board: &Board, seats: &[usize], stop: &Stop) -> Result<Arrival, tokio_postgres::Error> {
         let deadline = Instant::now() + DEADLINE;
+        // what a session waits for at the gate itself
+        let own = match self.kind {
+            Gate::Write => vec!["relation"],
+            Gate::Start | Gate::None => vec!["advisory"],
+        };
         loop {
             let (coming, unanswered) = board.arrival(seats);
             let mut arrival = Arrival::default();
             if coming == 0 && unanswered.is_empty() {
                 return Ok(arrival);
             }
-            for row in self.control.query(&self.waiting, &[&unanswered]).await? {
+            for row in self.control.query(&self.waiting, &[&unanswered, &own]).await? {
                 arrival.held += 1;
-                arrival.behind_rows += usize::from(row.get::<_, bool>(1));
+                arrival.behind_others += usize::from(row.get::<_, bool>(1));
             }
             if coming == 0 && arrival.held == unanswered.len() {
                 return Ok(arrival);

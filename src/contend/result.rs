@@ -149,7 +149,7 @@ fn waves(round: &Round) -> Vec<WaveResult> {
                 gate: wave.gate.name(),
                 sessions: wave.sessions,
                 held: wave.held,
-                behind_rows: wave.behind_rows,
+                behind_others: wave.behind_others,
                 closed_ms: ms(wave.opened - wave.closed),
                 deadline: wave.deadline,
                 skew_us: spread.and_then(|(last, first)| Some(last.duration_since(*first).ok()?.as_micros() as u64)),

@@ -209,8 +209,8 @@ pub struct WaveResult {
     pub sessions: usize,
     /// Sessions that stood when the gate was opened.
     pub held: usize,
-    /// Of those, sessions behind a row lock of another one.
-    pub behind_rows: usize,
+    /// Of those, sessions behind a lock of another one.
+    pub behind_others: usize,
     /// How long the gate was closed, in milliseconds.
     pub closed_ms: f64,
     /// Whether it was opened by the deadline.

@@ -129,6 +129,7 @@ fn heading<W: Write>(paper: &mut Paper<'_, W>, report: &Report) -> io::Result<()
     };
     let what = match &report.race {
         Some(race) => format!("{}: {}", race.scenario, race.title),
+        None if report.server.throwaway => format!("{} checks on the system as seeded", report.checks.len()),
         None => format!("{} checks on {}", report.checks.len(), report.server.address),
     };
     let word = paper.paint(word, ansi);

@@ -116,7 +116,7 @@ fn meeting<W: Write>(paper: &mut Paper<'_, W>, race: &Race) -> io::Result<()> {
     let waves: Vec<&WaveResult> = race.rounds.iter().flat_map(|r| &r.waves).collect();
     if let Some(first) = waves.first() {
         let sum = |of: fn(&WaveResult) -> usize| waves.iter().map(|w| of(w)).sum::<usize>();
-        let (released, held, rows) = (sum(|w| w.sessions), sum(|w| w.held), sum(|w| w.behind_rows));
+        let (released, held, behind) = (sum(|w| w.sessions), sum(|w| w.held), sum(|w| w.behind_others));
         let longest = waves.iter().map(|w| w.closed_ms).fold(0.0, f64::max);
         let mut text = format!(
             "{} gate, {} waves: {held} of {released} sessions stood when it opened",
@@ -125,8 +125,8 @@ fn meeting<W: Write>(paper: &mut Paper<'_, W>, race: &Race) -> io::Result<()> {
         );
         if first.gate == "write" {
             text.push_str(&format!(
-                ": {} had read and were about to write, {rows} waited for a row that another one had locked",
-                held - rows.min(held)
+                ": {} had read and were about to write, {behind} stood behind a lock of another one",
+                held - behind.min(held)
             ));
         }
         text.push_str(&format!(" (closed for {longest:.0} ms at most)"));
