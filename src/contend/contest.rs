@@ -53,7 +53,7 @@ impl<'a> Contest<'a> {
         prepare::setup(&control, plan).await?;
         let prepared = prepare::prepare(&control, plan).await?;
         let mut notes = Vec::new();
-        let mut gate_tables = plan.gate_tables.clone();
+        let mut gate_tables = prepare::gate_tables(&control, plan).await?;
         let gates: Vec<Gate> = plan
             .groups
             .iter()

@@ -38,6 +38,22 @@ pub(crate) async fn keys(client: &Client, plan: &Plan) -> Result<Vec<KeyRow>, Co
     Ok(messages.into_iter().filter_map(row).collect())
 }
 
+/// The tables that the scenario names for the write gate, quoted and qualified.
+pub(crate) async fn gate_tables(client: &Client, plan: &Plan) -> Result<Vec<String>, ContendError> {
+    let mut tables = Vec::new();
+    for table in &plan.gate_tables {
+        let sql = "select to_regclass($1)::text";
+        let found = client.query_one(sql, &[&table.text]).await;
+        let found: Option<String> = found.map_err(|error| ContendError::Lost(explain(&error)))?.get(0);
+        let wrong = || {
+            plan.source
+                .error(table.span.clone(), format!("there is no table `{}`", table.text))
+        };
+        tables.push(found.ok_or_else(wrong)?);
+    }
+    Ok(tables)
+}
+
 /// Prepares every statement once, and finds out who provides its parameters.
 pub(crate) async fn prepare(client: &Client, plan: &Plan) -> Result<Prepared, ContendError> {
     let mut key_columns = Vec::new();

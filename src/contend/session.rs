@@ -173,6 +173,9 @@ async fn attempt(arena: &Arena<'_>, seat: usize, group: usize, ticket: Ticket) -
             break;
         }
     }
+    if attempt.outcome() == Outcome::InDoubt {
+        lease.discard();
+    }
     Some(attempt)
 }
 
@@ -313,7 +316,8 @@ async fn call(
     let answer = match tokio::time::timeout(step.timeout, query.as_mut()).await {
         Ok(answer) => answer,
         Err(_) => {
-            let _ = lease.cancel_token().cancel_query(NoTls).await;
+            // whether or not the request went through, the answer tells
+            let _ = tokio::time::timeout(CANCEL_GRACE, lease.cancel_token().cancel_query(NoTls)).await;
             match tokio::time::timeout(CANCEL_GRACE, query).await {
                 Ok(answer) => answer,
                 Err(_) => {

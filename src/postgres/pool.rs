@@ -122,6 +122,13 @@ impl Pool {
     }
 }
 
+impl Lease {
+    /// Ends the connection instead of giving it back: something on it may still be running.
+    pub fn discard(self) {
+        drop(Object::take(self.client));
+    }
+}
+
 impl Deref for Lease {
     type Target = deadpool_postgres::ClientWrapper;
 

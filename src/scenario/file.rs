@@ -45,7 +45,7 @@ struct File {
     #[serde(default)]
     pool: FilePool,
     #[serde(default)]
-    gate_tables: Vec<String>,
+    gate_tables: Vec<Spanned<String>>,
     #[serde(default)]
     expect: BTreeMap<Spanned<String>, Spanned<String>>,
 }
@@ -155,7 +155,7 @@ pub fn load(name: &str, overrides: &Overrides) -> Result<Plan, ScenarioError> {
             size,
             wait: duration(&source, file.pool.wait, POOL_WAIT)?,
         },
-        gate_tables: file.gate_tables,
+        gate_tables: file.gate_tables.into_iter().map(located).collect(),
         rules,
         checks,
         seed: 0,

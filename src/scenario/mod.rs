@@ -70,7 +70,7 @@ pub struct Plan {
     /// What the sessions draw their connections from.
     pub pool: Pool,
     /// Tables the write gate closes; empty: found by a dry call.
-    pub gate_tables: Vec<String>,
+    pub gate_tables: Vec<Located>,
     /// What the run is judged by.
     pub rules: Vec<Rule>,
     /// What must hold in the data after each round.
