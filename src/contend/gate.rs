@@ -20,8 +20,10 @@ use crate::postgres::{Connection, explain};
 use crate::scenario::Gate;
 use crate::stop::Stop;
 
-/// How long sessions have to arrive.
-const DEADLINE: Duration = Duration::from_secs(5);
+/// The gate is opened when nobody new has come for so long ...
+const IDLE_MAX: Duration = Duration::from_secs(5);
+/// ... and after so long in any case.
+const CLOSED_MAX: Duration = Duration::from_secs(60);
 /// How often the server is asked who waits.
 const POLL: Duration = Duration::from_millis(2);
 /// How long other users of the tables may keep the write gate from closing.
@@ -172,7 +174,9 @@ impl Keeper {
 
     /// Waits until each session waits in the server or was answered.
     async fn arrival(&self, board: &Board, seats: &[usize], stop: &Stop) -> Result<Arrival, tokio_postgres::Error> {
-        let deadline = Instant::now() + DEADLINE;
+        let latest = Instant::now() + CLOSED_MAX;
+        let mut deadline = Instant::now() + IDLE_MAX;
+        let mut there_before = 0;
         // what a session waits for at the gate itself
         let own = match self.kind {
             Gate::Write => vec!["relation"],
@@ -190,6 +194,11 @@ impl Keeper {
             }
             if coming == 0 && arrival.held == unanswered.len() {
                 return Ok(arrival);
+            }
+            let there = seats.len() - coming - unanswered.len() + arrival.held;
+            if there > there_before {
+                there_before = there;
+                deadline = latest.min(Instant::now() + IDLE_MAX);
             }
             if Instant::now() >= deadline || stop.is_requested() {
                 arrival.deadline = true;

@@ -8,7 +8,7 @@ use futures_util::{StreamExt, future, pin_mut};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{NoTls, Row};
 
-use super::board::{Activity, Board};
+use super::board::{Activity, Board, Wave};
 use super::contest::Chair;
 use super::draw::{Drawn, KeyRow, Origin, Ticket, draw};
 use super::ending::Ending;
@@ -254,7 +254,7 @@ async fn run_step(
             ended: None,
         },
     );
-    let call = call(lease, &statement, &values, step);
+    let call = call(lease, &statement, &values, step, wave.as_deref());
     let (released, answer) = match start {
         None => (None, call.await),
         Some(start) => {
@@ -301,6 +301,7 @@ async fn call(
     statement: &tokio_postgres::Statement,
     values: &[Option<String>],
     step: &Step,
+    wave: Option<&Wave>,
 ) -> Result<Option<Vec<Option<String>>>, Ending> {
     let texts: Vec<Text<'_>> = values.iter().map(|v| Text(v.as_deref())).collect();
     let query = async {
@@ -313,19 +314,31 @@ async fn call(
         Ok::<_, tokio_postgres::Error>(first)
     };
     pin_mut!(query);
-    let answer = match tokio::time::timeout(step.timeout, query.as_mut()).await {
-        Ok(answer) => answer,
-        Err(_) => {
-            // whether or not the request went through, the answer tells
-            let _ = tokio::time::timeout(CANCEL_GRACE, lease.cancel_token().cancel_query(NoTls)).await;
-            match tokio::time::timeout(CANCEL_GRACE, query).await {
-                Ok(answer) => answer,
-                Err(_) => {
-                    return Err(Ending::local(
-                        Outcome::InDoubt,
-                        "the server did not answer a cancel request",
-                    ));
-                }
+    let sent = tokio::time::Instant::now();
+    let mut limit = sent + step.timeout;
+    let answer = loop {
+        if let Ok(answer) = tokio::time::timeout_at(limit, query.as_mut()).await {
+            break answer;
+        }
+        // the time at the gate is not the step's
+        let now = tokio::time::Instant::now();
+        limit = match wave.map(|w| w.opened.get()) {
+            None => limit,
+            Some(None) => now + step.timeout,
+            Some(Some(opened)) => sent.max((*opened).into()) + step.timeout,
+        };
+        if limit > now {
+            continue;
+        }
+        // whether or not the request goes through, the answer tells
+        let _ = tokio::time::timeout(CANCEL_GRACE, lease.cancel_token().cancel_query(NoTls)).await;
+        match tokio::time::timeout(CANCEL_GRACE, query).await {
+            Ok(answer) => break answer,
+            Err(_) => {
+                return Err(Ending::local(
+                    Outcome::InDoubt,
+                    "the server did not answer a cancel request",
+                ));
             }
         }
     };
