@@ -72,7 +72,12 @@ impl Contend {
         if let Err(problem) = left {
             output::note(&format!("warning: {problem}"));
         }
-        let (race, mut server) = result?;
+        let (race, mut server) = match result {
+            Err(_) if stop.is_requested() => {
+                return Err(Failure::new(exit::INTERRUPTED, "interrupted before anything was raced"));
+            }
+            result => result?,
+        };
         server.throwaway = throwaway;
         let verdict = verdict::judge(&plan.rules, &race);
         let code = exit::of(verdict.outcome, race.cut_short.as_deref() == Some("interrupted"));

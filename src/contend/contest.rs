@@ -6,12 +6,13 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::future;
+use tokio_postgres::{Client, NoTls};
 
 use super::board::Board;
 use super::draw::KeyRow;
 use super::gate::Keeper;
 use super::prepare::{self, Prepared};
-use super::session::{self, Arena};
+use super::session::{self, Arena, Attempt};
 use super::{ContendError, Round, Run, dry_call};
 use crate::postgres::pool::{AcquireError, Pool};
 use crate::postgres::{self, Connection, ServerFacts, Target, explain};
@@ -50,7 +51,7 @@ impl<'a> Contest<'a> {
         facts: &ServerFacts,
     ) -> Result<Contest<'a>, ContendError> {
         let lost = |error: tokio_postgres::Error| ContendError::Lost(explain(&error));
-        prepare::setup(&control, plan).await?;
+        interruptible(&control, stop, prepare::setup(&control, plan)).await?;
         let prepared = prepare::prepare(&control, plan).await?;
         let mut notes = Vec::new();
         let mut gate_tables = prepare::gate_tables(&control, plan).await?;
@@ -62,9 +63,8 @@ impl<'a> Contest<'a> {
             .collect();
         if gates.contains(&Gate::Write) && gate_tables.is_empty() {
             let keys = prepare::keys(&control, plan).await?;
-            gate_tables = dry_call::written_tables(&control, plan, &prepared, &keys, &mut notes)
-                .await
-                .map_err(lost)?;
+            let called = dry_call::written_tables(&control, plan, &prepared, &keys, &mut notes);
+            gate_tables = interruptible(&control, stop, called).await.map_err(lost)?;
         }
         // one keeper holds all gated sessions, so there is one kind of gate in a race
         let mut kind = gates
@@ -74,7 +74,11 @@ impl<'a> Contest<'a> {
             .or(gates.first().copied());
         if kind == Some(Gate::Write) && gate_tables.is_empty() {
             kind = Some(Gate::Start);
-            notes.push("a dry call wrote to no table, so the start gate took the write gate's place; name the tables in gate_tables if it should have".into());
+            let note = match notes.pop() {
+                Some(refused) => format!("{refused}; the start gate took its place"),
+                None => "the dry calls wrote to no table, so the start gate took the write gate's place".into(),
+            };
+            notes.push(note);
         }
         let keeper = match kind {
             Some(kind) => {
@@ -123,28 +127,30 @@ impl<'a> Contest<'a> {
         }
     }
 
+    /// Setup, and the keys as they are then.
+    async fn fresh_start(&self) -> Result<Vec<KeyRow>, ContendError> {
+        let ready = async {
+            // without a setup nothing else would notice that the server is gone
+            let alive = self.control.batch_execute("").await;
+            alive.map_err(|error| ContendError::Lost(explain(&error)))?;
+            prepare::setup(&self.control, self.plan).await?;
+            prepare::keys(&self.control, self.plan).await
+        };
+        interruptible(&self.control, self.stop, ready).await
+    }
+
     /// The attempts of one round, one after another, with no gate.
     pub(super) async fn serial_control(&self) -> Result<Round, ContendError> {
-        prepare::setup(&self.control, self.plan).await?;
-        let keys = prepare::keys(&self.control, self.plan).await?;
+        let keys = self.fresh_start().await?;
         let started = Instant::now();
         let locks = LockWatch::default();
         let seats = seats(self.plan);
         let board = Board::new(seats.iter().map(|s| (s.group, false)), self.pool.capacity());
         let arena = self.arena(board, keys, 0, &locks);
-        let mut attempts = Vec::new();
-        'all: for iteration in 1.. {
-            let before = attempts.len();
-            for (i, seat) in seats.iter().enumerate() {
-                if attempts.len() >= CONTROL_MAX || self.stop.is_requested() {
-                    break 'all;
-                }
-                attempts.extend(session::one(&arena, i, *seat, iteration).await);
-            }
-            if attempts.len() == before {
-                break;
-            }
-        }
+        let attempts = tokio::select! {
+            attempts = one_after_another(&arena, &seats) => attempts,
+            never = self.cancel_when_stopped(&arena.board) => match never {},
+        };
         let checks = self.checks().await?;
         Ok(Round {
             number: 0,
@@ -158,14 +164,7 @@ impl<'a> Contest<'a> {
 
     /// Setup, race, checks. A round that breaks off in the middle still gives what was measured.
     pub(super) async fn round(&self, number: u32, cost: &mut (u64, Duration)) -> (Option<Round>, Option<String>) {
-        let ready = async {
-            // without a setup nothing else would notice that the server is gone
-            let alive = self.control.batch_execute("").await;
-            alive.map_err(|error| ContendError::Lost(explain(&error)))?;
-            prepare::setup(&self.control, self.plan).await?;
-            prepare::keys(&self.control, self.plan).await
-        };
-        let keys = match ready.await {
+        let keys = match self.fresh_start().await {
             Ok(keys) => keys,
             Err(error) => return (None, Some(error.to_string())),
         };
@@ -256,6 +255,41 @@ impl<'a> Contest<'a> {
         let met: i64 = run.rounds.iter().map(|r| r.deadlocks.len() as i64).sum();
         self.pool.close();
         postgres::deadlocks_since(&self.control, before?, met).await
+    }
+}
+
+/// The attempts of a round, or the first of them, in turn.
+async fn one_after_another(arena: &Arena<'_>, seats: &[Chair]) -> Vec<Attempt> {
+    let mut attempts = Vec::new();
+    for iteration in 1.. {
+        let before = attempts.len();
+        for (i, seat) in seats.iter().enumerate() {
+            if attempts.len() >= CONTROL_MAX || arena.stop.is_requested() {
+                return attempts;
+            }
+            attempts.extend(session::one(arena, i, *seat, iteration).await);
+        }
+        if attempts.len() == before {
+            break;
+        }
+    }
+    attempts
+}
+
+/// Awaits what runs on a connection; when a stop is asked for, its statement is cancelled on the server.
+async fn interruptible<T>(client: &Client, stop: &Stop, work: impl Future<Output = T>) -> T {
+    tokio::select! {
+        done = work => done,
+        never = cancel_for_ever(client, stop) => match never {},
+    }
+}
+
+async fn cancel_for_ever(client: &Client, stop: &Stop) -> Infallible {
+    stop.requested().await;
+    loop {
+        // one that doesn't get through is sent again
+        let _ = client.cancel_token().cancel_query(NoTls).await;
+        tokio::time::sleep(STOP_GRACE).await;
     }
 }
 

@@ -35,7 +35,10 @@ pub(crate) async fn written_tables(
     for (group, g) in plan.groups.iter().enumerate().filter(|(_, g)| g.gate == Gate::Write) {
         let mut refused = None;
         for number in 1..=TRIES.min(g.sessions) {
-            client.batch_execute("BEGIN").await?;
+            let limit = g.steps.iter().map(|s| s.timeout.as_millis()).max().unwrap_or(0);
+            client
+                .batch_execute(&format!("BEGIN; SET LOCAL statement_timeout = {limit}"))
+                .await?;
             let called = call(client, plan, prepared, keys, group, number).await;
             let written = match called {
                 Ok(()) => locked(client).await,
