@@ -9,7 +9,7 @@ use futures_util::future;
 use tokio_postgres::{Client, NoTls};
 
 use super::board::Board;
-use super::draw::KeyRow;
+use super::draw::TextRow;
 use super::gate::Keeper;
 use super::prepare::{self, Prepared};
 use super::session::{self, Arena, Attempt};
@@ -110,7 +110,7 @@ impl<'a> Contest<'a> {
         })
     }
 
-    fn arena<'b>(&'b self, board: Board, keys: Vec<KeyRow>, round: u32, locks: &'b LockWatch) -> Arena<'b> {
+    fn arena<'b>(&'b self, board: Board, keys: Vec<TextRow>, round: u32, locks: &'b LockWatch) -> Arena<'b> {
         Arena {
             plan: self.plan,
             prepared: &self.prepared,
@@ -128,7 +128,7 @@ impl<'a> Contest<'a> {
     }
 
     /// Setup, and the keys as they are then.
-    async fn fresh_start(&self) -> Result<Vec<KeyRow>, ContendError> {
+    async fn fresh_start(&self) -> Result<Vec<TextRow>, ContendError> {
         let ready = async {
             // without a setup nothing else would notice that the server is gone
             let alive = self.control.batch_execute("").await;

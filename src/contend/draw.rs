@@ -5,8 +5,8 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::scenario::{Draw, Param, Pick};
 
-/// A row of the keys query, as text.
-pub(crate) type KeyRow = Vec<Option<String>>;
+/// The values of a row, or of a statement's parameters, as text; NULL is none.
+pub(crate) type TextRow = Vec<Option<String>>;
 
 /// Which attempt: the seeds of its draws, and the built-in parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +64,28 @@ pub(crate) fn draw(seed: u64, ticket: Ticket, keys: usize, pick: Pick, params: &
         })
         .collect();
     Drawn { key, params }
+}
+
+/// The values of `$1`, `$2`, ...; or the index of the step whose missing row would provide one.
+pub(crate) fn values(
+    ticket: Ticket,
+    drawn: &Drawn,
+    keys: &[TextRow],
+    results: &[Option<TextRow>],
+    origins: &[Origin],
+) -> Result<TextRow, usize> {
+    let value = |origin: &Origin| match *origin {
+        Origin::Session => Ok(Some(ticket.session.to_string())),
+        Origin::Iteration => Ok(Some(ticket.iteration.to_string())),
+        Origin::Round => Ok(Some(ticket.round.to_string())),
+        Origin::Param(i) => Ok(Some(drawn.params[i].clone())),
+        Origin::Key(column) => Ok(drawn.key.and_then(|key| keys[key][column].clone())),
+        Origin::Result { step, column } => match &results[step] {
+            Some(row) => Ok(row[column].clone()),
+            None => Err(step),
+        },
+    };
+    origins.iter().map(value).collect()
 }
 
 #[cfg(test)]

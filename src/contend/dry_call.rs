@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use tokio_postgres::{Client, Error};
 
-use super::draw::{KeyRow, Ticket, draw};
+use super::draw::{TextRow, Ticket, draw};
 use super::ending::Ending;
 use super::prepare::Prepared;
 use crate::outcome::Outcome;
@@ -22,7 +22,7 @@ pub(crate) async fn written_tables(
     client: &Client,
     plan: &Plan,
     prepared: &Prepared,
-    keys: &[KeyRow],
+    keys: &[TextRow],
     notes: &mut Vec<String>,
 ) -> Result<Vec<String>, Error> {
     let mut tables = BTreeSet::new();
@@ -71,7 +71,7 @@ async fn call(
     client: &Client,
     plan: &Plan,
     prepared: &Prepared,
-    keys: &[KeyRow],
+    keys: &[TextRow],
     group: usize,
     number: u32,
 ) -> Result<(), Error> {
@@ -84,9 +84,9 @@ async fn call(
     };
     let pick = plan.keys.as_ref().map_or(Pick::Hot, |k| k.pick);
     let drawn = draw(plan.seed, ticket, keys.len(), pick, &plan.params);
-    let mut results: Vec<Option<Vec<Option<String>>>> = Vec::new();
+    let mut results: Vec<Option<TextRow>> = Vec::new();
     for (i, step) in plan.groups[group].steps.iter().enumerate() {
-        let Ok(values) = super::session::values(ticket, &drawn, keys, &results, &prepared.origins[group][i]) else {
+        let Ok(values) = super::draw::values(ticket, &drawn, keys, &results, &prepared.origins[group][i]) else {
             return Ok(());
         };
         let texts: Vec<Text<'_>> = values.iter().map(|v| Text(v.as_deref())).collect();

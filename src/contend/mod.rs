@@ -10,6 +10,7 @@
 //! Each phase is told to the caller as an [`Event`]. What was measured is a [`Race`] in the end, however the run ended.
 
 mod board;
+mod call;
 mod contest;
 mod draw;
 mod dry_call;
@@ -29,7 +30,7 @@ use crate::stop::Stop;
 use crate::verify::{CheckResult, VerifyError};
 use crate::watch::{Deadlock, LockWaits};
 use contest::Contest;
-use draw::KeyRow;
+use draw::TextRow;
 use gate::WaveRecord;
 use session::Attempt;
 
@@ -108,7 +109,7 @@ pub(crate) struct Run {
 #[derive(Default)]
 pub(crate) struct Round {
     pub(crate) number: u32,
-    pub(crate) keys: Vec<KeyRow>,
+    pub(crate) keys: Vec<TextRow>,
     pub(crate) attempts: Vec<Attempt>,
     pub(crate) waves: Vec<WaveRecord>,
     pub(crate) lock_waits: Vec<LockWaits>,

@@ -4,7 +4,7 @@ use tokio_postgres::error::ErrorPosition;
 use tokio_postgres::{Client, SimpleQueryMessage};
 
 use super::ContendError;
-use super::draw::{KeyRow, Origin};
+use super::draw::{Origin, TextRow};
 use crate::postgres::{explain, lost, readable};
 use crate::scenario::{Located, Plan, Statement, Step, unknown_parameter};
 use crate::source::Diagnostic;
@@ -25,7 +25,7 @@ pub(crate) async fn setup(client: &Client, plan: &Plan) -> Result<(), ContendErr
 }
 
 /// The keys as they are now; the column names are those of [`Prepared`].
-pub(crate) async fn keys(client: &Client, plan: &Plan) -> Result<Vec<KeyRow>, ContendError> {
+pub(crate) async fn keys(client: &Client, plan: &Plan) -> Result<Vec<TextRow>, ContendError> {
     let Some(keys) = &plan.keys else { return Ok(Vec::new()) };
     let sql = &keys.sql.text;
     // text for every type: only the simple protocol gives it, and prepare() has seen that it is one statement

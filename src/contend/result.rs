@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::draw::KeyRow;
+use super::draw::TextRow;
 use super::ending::Ending;
 use super::session::Attempt;
 use super::{Round, Run};
@@ -101,7 +101,7 @@ fn round_result(plan: &Plan, round: &Round) -> RoundResult {
         steps,
         deadlocks: round.deadlocks.len() as u64,
         lock_waits: round.lock_waits.iter().map(|w| w.waits).sum(),
-        pool_timeouts: round.attempts.iter().filter(|a| timed_out_in_pool(a)).count() as u64,
+        pool_timeouts: round.attempts.iter().filter(|a| a.pool_timeout).count() as u64,
         overlapping: overlapping(&flights) as u64,
         waves: waves(round),
         checks: round.checks.clone(),
@@ -109,7 +109,7 @@ fn round_result(plan: &Plan, round: &Round) -> RoundResult {
     }
 }
 
-fn by_key<'a>(plan: &Plan, keys: &[KeyRow], runs: impl Iterator<Item = (&'a Attempt, Outcome)>) -> Vec<KeyCounts> {
+fn by_key<'a>(plan: &Plan, keys: &[TextRow], runs: impl Iterator<Item = (&'a Attempt, Outcome)>) -> Vec<KeyCounts> {
     let mut counts: BTreeMap<Option<usize>, (Outcomes, Vec<&Attempt>)> = BTreeMap::new();
     for (attempt, outcome) in runs {
         let (outcomes, winners) = counts.entry(attempt.key).or_default();
@@ -226,16 +226,9 @@ fn pool<'a>(plan: &Plan, attempts: impl Iterator<Item = &'a Attempt>) -> PoolRes
     };
     for attempt in attempts {
         result.wait.record(attempt.pool_wait);
-        result.timeouts += u64::from(timed_out_in_pool(attempt));
+        result.timeouts += u64::from(attempt.pool_timeout);
     }
     result
-}
-
-fn timed_out_in_pool(attempt: &Attempt) -> bool {
-    attempt
-        .refused
-        .as_ref()
-        .is_some_and(|r| r.message.starts_with("pool: "))
 }
 
 fn merge_waits<'a>(all: impl Iterator<Item = &'a LockWaits>) -> Vec<LockWaits> {

@@ -4,24 +4,21 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use futures_util::{StreamExt, future, pin_mut};
+use futures_util::future;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{NoTls, Row};
 
-use super::board::{Activity, Board, Wave};
+use super::board::{Activity, Board};
+use super::call::call;
 use super::contest::Chair;
-use super::draw::{Drawn, KeyRow, Origin, Ticket, draw};
+use super::draw::{TextRow, Ticket, draw, values};
 use super::ending::Ending;
 use super::prepare::Prepared;
 use crate::outcome::Outcome;
 use crate::postgres::pool::{AcquireError, Lease, Pool};
-use crate::postgres::{Text, read_text};
-use crate::scenario::{Gate, Pick, Plan, Schedule, Step};
+use crate::scenario::{Gate, Pick, Plan, Schedule};
 use crate::stop::Stop;
 use crate::watch::{Deadlock, LockWatch};
 
-/// How long a cancelled statement may take to say so, before its connection is given up.
-const CANCEL_GRACE: Duration = Duration::from_secs(5);
 /// Returns when the lock is had: the release, and the moment as the server sees it.
 const START: &str = "select pg_catalog.pg_advisory_xact_lock_shared($1), pg_catalog.clock_timestamp()";
 
@@ -31,7 +28,7 @@ pub(crate) struct Arena<'a> {
     pub(crate) prepared: &'a Prepared,
     pub(crate) pool: &'a Pool,
     pub(crate) board: Board,
-    pub(crate) keys: Vec<KeyRow>,
+    pub(crate) keys: Vec<TextRow>,
     pub(crate) round: u32,
     pub(crate) start_key: i64,
     /// The gate that is kept; none in the control.
@@ -54,6 +51,8 @@ pub(crate) struct Attempt {
     pub(crate) pool_wait: Duration,
     /// Why it got none.
     pub(crate) refused: Option<Ending>,
+    /// Whether that was because none was free.
+    pub(crate) pool_timeout: bool,
     pub(crate) steps: Vec<StepRun>,
 }
 
@@ -135,23 +134,21 @@ async fn attempt(arena: &Arena<'_>, seat: usize, group: usize, ticket: Ticket) -
         key: drawn.key,
         pool_wait: queued.elapsed(),
         refused: None,
+        pool_timeout: false,
         steps: Vec::new(),
     };
     let lease = match lease {
         Ok(lease) => lease,
         Err(error) => {
-            let message = match &error {
-                AcquireError::Timeout(_) => format!("pool: {error}"),
-                AcquireError::Connect(_) => error.to_string(),
-            };
-            attempt.refused = Some(Ending::local(Outcome::Refused, message));
+            attempt.pool_timeout = matches!(error, AcquireError::Timeout(_));
+            attempt.refused = Some(Ending::local(Outcome::Refused, error.to_string()));
             return Some(attempt);
         }
     };
     if arena.stop.is_requested() {
         return None;
     }
-    let mut results: Vec<Option<Vec<Option<String>>>> = Vec::new();
+    let mut results: Vec<Option<TextRow>> = Vec::new();
     for (i, step) in plan.groups[group].steps.iter().enumerate() {
         let origins = &arena.prepared.origins[group][i];
         let values = values(ticket, &drawn, &arena.keys, &results, origins);
@@ -192,28 +189,6 @@ impl StepRun {
     }
 }
 
-/// The values of `$1`, `$2`, ...; or the index of the step whose missing row would provide one.
-pub(crate) fn values(
-    ticket: Ticket,
-    drawn: &Drawn,
-    keys: &[KeyRow],
-    results: &[Option<Vec<Option<String>>>],
-    origins: &[Origin],
-) -> Result<Vec<Option<String>>, usize> {
-    let value = |origin: &Origin| match *origin {
-        Origin::Session => Ok(Some(ticket.session.to_string())),
-        Origin::Iteration => Ok(Some(ticket.iteration.to_string())),
-        Origin::Round => Ok(Some(ticket.round.to_string())),
-        Origin::Param(i) => Ok(Some(drawn.params[i].clone())),
-        Origin::Key(column) => Ok(drawn.key.and_then(|key| keys[key][column].clone())),
-        Origin::Result { step, column } => match &results[step] {
-            Some(row) => Ok(row[column].clone()),
-            None => Err(step),
-        },
-    };
-    origins.iter().map(value).collect()
-}
-
 /// Waits for the gate and runs a step; none when the race is being stopped.
 async fn run_step(
     arena: &Arena<'_>,
@@ -221,8 +196,8 @@ async fn run_step(
     group: usize,
     index: usize,
     lease: &Lease,
-    values: Vec<Option<String>>,
-) -> Option<(StepRun, Option<Vec<Option<String>>>)> {
+    values: TextRow,
+) -> Option<(StepRun, Option<TextRow>)> {
     let group = &arena.plan.groups[group];
     let step = &group.steps[index];
     // a group without a gate has none, and a gated one has the race's
@@ -290,60 +265,6 @@ async fn run_step(
         ending,
     };
     Some((run, row))
-}
-
-/// Runs a statement within the step's time limit, and keeps the first row as text.
-///
-/// When the limit is passed, the statement is cancelled on the server and still awaited: a dropped future would leave
-/// the server's process running and holding its locks.
-async fn call(
-    lease: &Lease,
-    statement: &tokio_postgres::Statement,
-    values: &[Option<String>],
-    step: &Step,
-    wave: Option<&Wave>,
-) -> Result<Option<Vec<Option<String>>>, Ending> {
-    let texts: Vec<Text<'_>> = values.iter().map(|v| Text(v.as_deref())).collect();
-    let query = async {
-        let rows = lease.query_raw(statement, texts).await?;
-        pin_mut!(rows);
-        let mut first: Option<Row> = None;
-        while let Some(row) = rows.next().await {
-            first.get_or_insert(row?);
-        }
-        Ok::<_, tokio_postgres::Error>(first)
-    };
-    pin_mut!(query);
-    let sent = tokio::time::Instant::now();
-    let mut limit = sent + step.timeout;
-    let answer = loop {
-        if let Ok(answer) = tokio::time::timeout_at(limit, query.as_mut()).await {
-            break answer;
-        }
-        // the time at the gate is not the step's
-        let now = tokio::time::Instant::now();
-        limit = match wave.map(|w| w.opened.get()) {
-            None => limit,
-            Some(None) => now + step.timeout,
-            Some(Some(opened)) => sent.max((*opened).into()) + step.timeout,
-        };
-        if limit > now {
-            continue;
-        }
-        // whether or not the request goes through, the answer tells
-        let _ = tokio::time::timeout(CANCEL_GRACE, lease.cancel_token().cancel_query(NoTls)).await;
-        match tokio::time::timeout(CANCEL_GRACE, query).await {
-            Ok(answer) => break answer,
-            Err(_) => {
-                return Err(Ending::local(
-                    Outcome::InDoubt,
-                    "the server did not answer a cancel request",
-                ));
-            }
-        }
-    };
-    let row = answer.map_err(|error| Ending::of(&error, &step.reject))?;
-    Ok(row.map(|row| (0..row.len()).map(|i| read_text(&row, i)).collect()))
 }
 
 impl Arena<'_> {
