@@ -57,6 +57,10 @@ impl Account {
         self.step_down.then_some((self.uid, self.gid))
     }
 
+    pub(super) fn is(self, uid: u32) -> bool {
+        uid == self.uid
+    }
+
     /// Whether a leftover that belongs to this uid is one of ours.
     pub(super) fn answers_for(self, uid: u32) -> bool {
         uid == self.uid || uid == geteuid().as_raw()

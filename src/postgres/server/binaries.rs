@@ -1,8 +1,8 @@
 //! Where `initdb` and `postgres` are.
 //!
-//! In this order: the directory that was asked for (and then nowhere else), what `pg_config --bindir` says, PATH, and the
-//! places where packages put them, newest version first. A place that has both is asked for its version; one that is too
-//! old, or does not run, is passed over.
+//! In this order: the directory that was asked for (and then nowhere else), what `pg_config
+//! --bindir` says, PATH, and the places where packages put them, newest version first. A place that
+//! has both is asked for its version; one that is too old, or does not run, is passed over.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -15,7 +15,8 @@ use super::ServerError;
 /// The oldest major version that this crate works with.
 const OLDEST_MAJOR: u32 = 13;
 
-/// Where packages put the server. At most one `*` in a path; what it stands for is where the version is found.
+/// Where packages put the server. At most one `*` in a path; what it stands for is where the
+/// version is found.
 const USUAL_PLACES: [&str; 11] = [
     "/usr/lib/postgresql/*/bin",                          // Debian, Ubuntu
     "/usr/pgsql-*/bin",                                   // Red Hat, packages of postgresql.org
@@ -136,7 +137,8 @@ fn pg_config() -> Option<PathBuf> {
     (output.status.success() && !dir.is_empty()).then(|| PathBuf::from(dir))
 }
 
-/// The directories of PATH that have a `postgres`, seen through symlinks: a package's `initdb` may be linked elsewhere.
+/// The directories of PATH that have a `postgres`, seen through symlinks: a package's `initdb` may
+/// be linked elsewhere.
 fn in_path(path: &OsStr) -> Vec<PathBuf> {
     std::env::split_paths(path)
         .filter(|dir| dir.is_absolute() && has_program(dir, "postgres"))
@@ -157,7 +159,8 @@ fn in_usual_places(root: &Path) -> Vec<PathBuf> {
     places.into_iter().map(|(_, dir)| dir).collect()
 }
 
-/// The directories that a path with at most one `*` stands for, each with the number found in its place (0 if none).
+/// The directories that a path with at most one `*` stands for, each with the number found in its
+/// place (0 if none).
 fn expand(root: &Path, place: &str) -> Vec<(u32, PathBuf)> {
     let place = place.trim_start_matches('/');
     let Some((before, after)) = place.split_once('*') else {

@@ -33,7 +33,7 @@ pub enum ServerError {
 
     /// Started by root, and there is no other user to run the server as.
     #[error(
-        "PostgreSQL does not run as root, and there is neither a user `postgres` nor `nobody` to run it as\n\
+        "PostgreSQL does not run as root, and there is no user `postgres` or `nobody` to run it as\n\
          create one (`useradd --system postgres`), or run this as an ordinary user"
     )]
     NoAccount,

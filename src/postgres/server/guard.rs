@@ -1,8 +1,9 @@
 //! The guard: a shell that outlives us, to clear away what we leave when we are killed.
 //!
-//! It reads from a pipe whose other end is ours alone. A line tells it that all is done; the end of the file, that we
-//! died. It stands in a process group of its own and ignores what a closing terminal sends. What it does then is in
-//! `guard.sh`, and needs nothing but the run directory's path.
+//! It reads from a pipe whose other end is ours alone. A line tells it that all is done; the end of
+//! the file, that we died. It stands in a process group of its own and ignores what a closing
+//! terminal sends. What it does then is in `guard.sh`, and needs nothing but the run directory's
+//! path.
 
 use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
@@ -15,7 +16,7 @@ use super::{ServerError, child};
 const SCRIPT: &str = include_str!("guard.sh");
 const SHELL: &str = "/bin/sh";
 /// Longer than the script itself may take.
-const END_AT_MOST: Duration = Duration::from_secs(20);
+const END_AT_MOST: Duration = Duration::from_secs(30);
 
 /// A guard on its post. Dropped, it clears away, and has ended.
 #[derive(Debug)]
@@ -60,9 +61,14 @@ pub(super) fn clear_away(dir: &Path) -> io::Result<()> {
 }
 
 fn shell(dir: &Path, stdin: Stdio) -> io::Result<Child> {
+    // Comments would fill the listings of `ps`.
+    let script: Vec<&str> = SCRIPT
+        .lines()
+        .filter(|line| !line.trim_start().starts_with('#'))
+        .collect();
     Command::new(SHELL)
         .arg("-c")
-        .arg(SCRIPT)
+        .arg(script.join("\n"))
         .arg("db-race-guard")
         .arg(dir)
         // It must not keep a directory busy, nor the terminal or a pipe of ours open.
@@ -109,7 +115,8 @@ mod tests {
             nix::sys::signal::Signal::SIGINT,
             nix::sys::signal::Signal::SIGTERM,
         ] {
-            // Before the script has set its trap, it may still be ended by a signal; so wait for that first.
+            // Before the script has set its trap, it may still be ended by a signal; so wait for
+            // that first.
             wait_for_trap(guard.shell.id());
             child::signal(&guard.shell, signal);
         }
@@ -118,7 +125,8 @@ mod tests {
         assert!(!dir.exists());
     }
 
-    /// Waits until the process ignores SIGHUP; where there is no /proc, long enough for a shell to start.
+    /// Waits until the process ignores SIGHUP; where there is no /proc, long enough for a shell to
+    /// start.
     fn wait_for_trap(pid: u32) {
         let status = format!("/proc/{pid}/status");
         for _ in 0..500 {

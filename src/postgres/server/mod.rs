@@ -9,15 +9,17 @@
 //! guard dismissed <── run directory removed <── postmaster ended <──────────────────┘
 //! ```
 //!
-//! 1. Leftovers of runs whose process died with its guard are swept away ([`sweep`]).
-//! 2. `initdb` and `postgres` are found ([`binaries`]).
-//! 3. A directory `db-race-<pid>-<random>` is made and locked for as long as this process lives
-//!    ([`run_dir`]). It holds everything: data, socket and log.
-//! 4. A guard is posted: a shell that waits for this process to die, and then ends the server and removes
-//!    the directory ([`guard`]).
-//! 5. The data directory is copied from a template, which `initdb` has made once ([`template`]).
-//! 6. The postmaster is started, a child in the foreground, and asked until it answers ([`postmaster`]).
-//! 7. [`Server::stop`], or dropping the [`Server`], goes the same way back ([`instance`]).
+//! 1. Leftovers of runs whose process died with its guard are swept away (`sweep.rs`).
+//! 2. `initdb` and `postgres` are found (`binaries.rs`).
+//! 3. A directory `db-race-<pid>-<random>` is made, and locked for as long as this process lives
+//!    (`run_dir.rs`). It holds everything: data, socket and log.
+//! 4. A guard is posted: a shell that waits for this process to die, and then ends the server and
+//!    removes the directory (`guard.rs`).
+//! 5. The data directory is copied from a template, which `initdb` has made once (`template.rs`).
+//! 6. The postmaster is started, a child in the foreground, and asked until it answers
+//!    (`postmaster.rs`).
+//! 7. [`Server::stop`], or dropping the [`Server`], goes the same way back (`instance.rs`). The
+//!    data directory may be kept, as good as new, for the next start.
 //!
 //! # Who cleans up
 //!
@@ -25,14 +27,15 @@
 //! |---|---|
 //! | normal end, error, panic | the destructor of [`Server`] |
 //! | Ctrl-C or SIGTERM, made into a drop by the caller | the destructor of [`Server`] |
-//! | `kill -9`, `process::exit`, a signal nobody handles | the guard, at once |
+//! | `kill -9`, `process::exit`, a signal that nobody handles | the guard, at once |
 //! | `kill -9` of the guard too, power failure | the sweep of the next start |
 //!
-//! No step waits without a bound, and every step finds its work from the run directory alone, so doing it twice
-//! (the guard and a sweep at the same time, say) does no harm.
+//! No step waits without a bound. Guard and sweep find their work from the run directory alone, so
+//! doing it twice does no harm.
 //!
-//! The server listens on a unix socket in its directory only, which nobody else may enter, so it asks for no
-//! password. PostgreSQL refuses to run as root; then it runs as an unprivileged user ([`account`]).
+//! The server listens on a unix socket in its directory only, which nobody else may enter, so it
+//! asks for no password. PostgreSQL refuses to run as root; then it runs as an unprivileged user
+//! (`account.rs`).
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -40,7 +43,9 @@ use std::time::{Duration, Instant};
 mod account;
 mod address;
 mod binaries;
+mod cache;
 mod child;
+mod copy;
 mod error;
 mod guard;
 mod instance;
@@ -74,10 +79,12 @@ pub struct Options {
     pub max_connections: u32,
     /// More settings, as in `postgresql.conf`; they win over those that this module makes.
     pub settings: Vec<(String, String)>,
-    /// Where the run directory is made, instead of the directory for temporary files. It must be short enough
-    /// for a socket, and the user that the server runs as must be able to reach it; `/tmp` is used otherwise.
+    /// Where the run directory is made, instead of the directory for temporary files. It must be
+    /// short enough for a socket, and the user that the server runs as must be able to reach it;
+    /// `/tmp` is used otherwise.
     pub temp_dir: Option<PathBuf>,
-    /// Where templates are kept, instead of `$DB_RACE_CACHE`, or `db-race` in the user's cache directory.
+    /// Where templates are kept, instead of `$DB_RACE_CACHE`, or `db-race` in the user's cache
+    /// directory.
     pub cache_dir: Option<PathBuf>,
 }
 
@@ -122,7 +129,8 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// When there are no binaries, a directory cannot be made, or the server does not come up. Nothing is left behind.
+    /// When there are no binaries, a directory cannot be made, or the server does not come up.
+    /// Nothing is left behind.
     pub async fn start(options: &Options) -> Result<Server, ServerError> {
         let owned = options.clone();
         let mut prepared = blocking(move || prepare(&owned)).await?;
@@ -133,12 +141,13 @@ impl Server {
 
         if let Err(error) = postmaster::wait_until_ready(&mut prepared.instance).await {
             // If it was the template's fault, the next start must not meet it again.
-            if prepared.data_source == DataSource::Template {
+            if prepared.data_source != DataSource::Initdb {
                 prepared.template.discard();
             }
             return Err(error);
         }
 
+        prepared.instance.bequeath_data(prepared.template);
         Ok(Server {
             instance: prepared.instance,
             binaries: prepared.binaries,
@@ -208,10 +217,11 @@ impl Server {
         self.instance.dir().log_tail()
     }
 
-    /// Ends the server and removes its directory. Dropping does the same, but cannot tell when it fails.
+    /// Ends the server and removes its directory. Dropping does the same, but cannot tell when it
+    /// fails.
     ///
-    /// The server is not asked to write a last checkpoint: nobody will read its data again. Sessions that are still
-    /// connected are ended.
+    /// The server is not asked to write a last checkpoint: nobody will read its data again.
+    /// Sessions that are still connected are ended.
     ///
     /// # Errors
     ///
@@ -244,7 +254,7 @@ fn prepare(options: &Options) -> Result<Prepared, ServerError> {
     let prepare = began.elapsed();
 
     let began = Instant::now();
-    let template = Template::new(options.cache_dir.as_deref(), &binaries);
+    let template = Template::new(options.cache_dir.as_deref(), &binaries, account);
     let data_source = template::make_data(&template, &binaries, &account, instance.dir())?;
     Ok(Prepared {
         binaries,
@@ -259,7 +269,8 @@ fn prepare(options: &Options) -> Result<Prepared, ServerError> {
 
 /// Runs work that blocks beside the caller's runtime, so that Ctrl-C is still heard.
 ///
-/// When the caller goes away first, the work ends on its own thread and its result is dropped there, which cleans up.
+/// When the caller goes away first, the work ends on its own thread and its result is dropped
+/// there, which cleans up.
 async fn blocking<T, F>(work: F) -> Result<T, ServerError>
 where
     T: Send + 'static,

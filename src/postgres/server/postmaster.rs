@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -16,8 +17,9 @@ use super::{DATABASE, Options, PORT, ServerError, USER};
 
 /// How long a session waits for a lock before it looks for a deadlock.
 ///
-/// A race that deadlocks costs this much a cycle, so the default of 1 s would make a thorough run crawl. Shorter than this,
-/// and a cycle would be gone before the observer of lock waits has seen all of it; it looks twice in this time.
+/// A race that deadlocks costs this much a cycle, so the default of 1 s would make a thorough run
+/// crawl. Shorter than this, and a cycle would be gone before the observer of lock waits has seen
+/// all of it; it looks twice in this time.
 const DEADLOCK_TIMEOUT: &str = "200ms";
 
 const READY_AT_MOST: Duration = Duration::from_secs(30);
@@ -28,9 +30,10 @@ const CONNECT_AT_MOST: Duration = Duration::from_secs(5);
 /// The line of `postmaster.pid` that says how far the server is.
 const STATUS_LINE: usize = 7;
 
-/// A program of the server's, run by its user and not disturbed by our terminal, directory or environment.
-pub(super) fn quiet(binaries: &Binaries, program: &str, account: &Account, dir: &RunDir) -> Command {
-    let mut command = Command::new(binaries.dir.join(program));
+/// A program of the server, run by its user, and not disturbed by our terminal, directory or
+/// environment.
+pub(super) fn quiet(program: &Path, account: &Account, dir: &RunDir) -> Command {
+    let mut command = Command::new(program);
     account.run(&mut command);
     // Our directory may be closed to the user that the server runs as.
     command.current_dir(dir.path());
@@ -49,7 +52,7 @@ pub(super) fn quiet(binaries: &Binaries, program: &str, account: &Account, dir: 
 
 /// The postmaster in the foreground, on a socket in the run directory.
 pub(super) fn command(binaries: &Binaries, account: &Account, dir: &RunDir, options: &Options) -> Command {
-    let mut command = quiet(binaries, "postgres", account, dir);
+    let mut command = quiet(&binaries.dir.join("postgres"), account, dir);
     // The guard knows the server by this beginning.
     command.arg("-D").arg(dir.data());
     for (name, value) in settings(dir, options) {
@@ -70,7 +73,8 @@ fn settings(dir: &RunDir, options: &Options) -> Vec<(String, String)> {
         ("fsync", "off".to_owned()),
         ("full_page_writes", "off".to_owned()),
         ("synchronous_commit", "on".to_owned()),
-        // Nothing happens by itself in the middle of a race: no vacuum, no checkpoint, no compiling.
+        // Nothing happens by itself in the middle of a race: no vacuum, no checkpoint, no
+        // compiling.
         ("autovacuum", "off".to_owned()),
         ("checkpoint_timeout", "1h".to_owned()),
         ("max_wal_size", "1GB".to_owned()),
@@ -97,7 +101,8 @@ pub(super) async fn wait_until_ready(instance: &mut Instance) -> Result<(), Serv
             let log = instance.dir().log_tail();
             return Err(ServerError::Exited { status, log });
         }
-        // Asking the file first spares the server sessions that it would have to refuse, and the log their complaints.
+        // Asking the file first spares the server sessions that it would have to refuse, and the
+        // log their complaints.
         if says_ready(instance.dir()) {
             match timeout(CONNECT_AT_MOST, connect(instance.dir())).await {
                 Ok(Ok(())) => return Ok(()),

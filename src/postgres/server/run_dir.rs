@@ -1,17 +1,20 @@
 //! The run directory: everything that one server has on disk, and the sign that its owner lives.
 //!
-//! The directory itself is locked (`flock`) from its making to its end. The lock goes with the process, however that ends,
-//! so a directory that can be locked by somebody else has no owner any more. There is no lock file that could be removed
-//! on its own, by one who empties it or by a cleaner of `/tmp`.
+//! The directory itself is locked (`flock`) from its making to its end. The lock goes with the
+//! process, however that ends, so a directory that can be locked by somebody else has no owner any
+//! more. There is no lock file that could be removed on its own, by one who empties it or by a
+//! cleaner of `/tmp`.
 
 use std::collections::hash_map::RandomState;
 use std::fs::{self, DirBuilder, File, TryLockError};
 use std::hash::{BuildHasher, Hasher};
-use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, lchown};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
+
+use nix::unistd::geteuid;
 
 use super::account::Account;
 use super::{PORT, ServerError};
@@ -26,7 +29,8 @@ const MAKE_TRIES: u32 = 100;
 /// How often removing may meet a file that has just been made.
 const REMOVE_TRIES: u32 = 20;
 const REMOVE_PAUSE: Duration = Duration::from_millis(25);
-const LOG_LINES: usize = 15;
+const LOG_TAIL_LINES: usize = 15;
+const LOG_TAIL_BYTES: u64 = 16 * 1024;
 
 /// A locked directory. Closing it gives up the lock, but does not remove the directory.
 #[derive(Debug)]
@@ -35,7 +39,8 @@ pub(super) struct RunDir {
     _lock: File,
 }
 
-/// Where run directories are made: where the server's user can reach them, and the socket's path is short enough.
+/// Where run directories are made: where the server's user can reach them, and the socket's path is
+/// short enough.
 pub(super) fn base(asked: Option<&Path>, account: &Account) -> PathBuf {
     let temp_dir = asked.map_or_else(std::env::temp_dir, Path::to_owned);
     std::path::absolute(temp_dir)
@@ -78,8 +83,9 @@ pub(super) fn random() -> u32 {
 impl RunDir {
     /// Makes and locks a new directory.
     ///
-    /// Between making and locking, a sweeper may take the directory for a leftover. It locks before it removes, as we lock
-    /// before we use: whoever comes second sees it, and then we take another name.
+    /// Between making and locking, a sweeper may take the directory for a leftover. It locks before
+    /// it removes, as we lock before we use: whoever comes second sees it, and then we take another
+    /// name.
     pub(super) fn make(base: &Path) -> Result<RunDir, ServerError> {
         for _ in 0..MAKE_TRIES {
             let path = base.join(new_name(std::process::id()));
@@ -113,31 +119,38 @@ impl RunDir {
         &self.path
     }
 
-    /// Gives the directory itself to the server's user. As the last step: until then nobody else can put anything
-    /// where root is writing.
+    /// Gives the directory itself to the server's user. As the last step: until then nobody else
+    /// can put anything where root is writing.
     pub(super) fn hand_over(&self, account: &Account) -> Result<(), ServerError> {
         match account.new_owner() {
             None => Ok(()),
-            Some((uid, gid)) => std::os::unix::fs::lchown(&self.path, Some(uid), Some(gid))
-                .map_err(ServerError::io("change the owner of", &self.path)),
+            Some((uid, gid)) => {
+                lchown(&self.path, Some(uid), Some(gid)).map_err(ServerError::io("change the owner of", &self.path))
+            }
         }
     }
 
-    /// Opens the log for one more process to write to.
-    pub(super) fn open_log(&self) -> Result<File, ServerError> {
+    /// Takes it back from a user whose server has ended, for the same reason.
+    pub(super) fn take_back(&self) -> io::Result<()> {
+        lchown(&self.path, Some(geteuid().as_raw()), None)
+    }
+
+    /// Opens the log for one more process to write to, as its output and its errors.
+    pub(super) fn open_log(&self) -> Result<(File, File), ServerError> {
         File::options()
             .create(true)
             .append(true)
             .mode(0o600)
             .open(self.log())
+            .and_then(|log| Ok((log.try_clone()?, log)))
             .map_err(ServerError::io("write", &self.log()))
     }
 
     pub(super) fn log_tail(&self) -> String {
-        let log = fs::read(self.log()).unwrap_or_default();
+        let log = read_end(&self.log(), LOG_TAIL_BYTES).unwrap_or_default();
         let log = String::from_utf8_lossy(&log);
         let lines: Vec<&str> = log.lines().collect();
-        lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
+        lines[lines.len().saturating_sub(LOG_TAIL_LINES)..].join("\n")
     }
 
     fn log(&self) -> PathBuf {
@@ -158,6 +171,16 @@ impl RunDir {
             tries += 1;
         }
     }
+}
+
+/// The last bytes of a file.
+fn read_end(path: &Path, at_most: u64) -> io::Result<Vec<u8>> {
+    let mut file = File::open(path)?;
+    let skip = file.metadata()?.len().saturating_sub(at_most);
+    file.seek(SeekFrom::Start(skip))?;
+    let mut end = Vec::new();
+    file.take(at_most).read_to_end(&mut end)?;
+    Ok(end)
 }
 
 /// Locks a directory; none when somebody else holds it, or has just removed it.
@@ -214,6 +237,16 @@ mod tests {
         assert!(is_suitable(Path::new("/tmp/with space")));
         assert!(!is_suitable(Path::new("/tmp/a,b")));
         assert!(!is_suitable(Path::new("/tmp/a\"b")));
+    }
+
+    #[test]
+    fn the_end_of_a_file_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        fs::write(&file, "0123456789").unwrap();
+        assert_eq!(read_end(&file, 3).unwrap(), b"789");
+        assert_eq!(read_end(&file, 100).unwrap(), b"0123456789");
+        assert!(read_end(&dir.path().join("missing"), 3).is_err());
     }
 
     #[test]

@@ -82,7 +82,8 @@ mod tests {
         assert!(leftover.exists());
     }
 
-    /// The window between making and locking: two that make directories, and two that sweep, all the time.
+    /// The window between making and locking: two that make directories, and two that sweep, all
+    /// the time.
     #[test]
     fn what_is_just_being_made_is_not_swept() {
         let base = tempfile::tempdir().unwrap();
