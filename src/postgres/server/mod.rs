@@ -15,7 +15,8 @@
 //!    (`run_dir.rs`). It holds everything: data, socket and log.
 //! 4. A guard is posted: a shell that waits for this process to die, and then ends the server and
 //!    removes the directory (`guard.rs`).
-//! 5. The data directory is copied from a template, which `initdb` has made once (`template.rs`).
+//! 5. The data directory is copied from a template, which `initdb` has made once (`data.rs`,
+//!    `template.rs`).
 //! 6. The postmaster is started, a child in the foreground, and asked until it answers
 //!    (`postmaster.rs`).
 //! 7. [`Server::stop`], or dropping the [`Server`], goes the same way back (`instance.rs`). The
@@ -46,6 +47,7 @@ mod binaries;
 mod cache;
 mod child;
 mod copy;
+mod data;
 mod error;
 mod guard;
 mod instance;
@@ -60,8 +62,8 @@ use instance::Instance;
 use run_dir::RunDir;
 use template::Template;
 
+pub use data::DataSource;
 pub use error::ServerError;
-pub use template::DataSource;
 
 /// The database superuser of the server.
 const USER: &str = "postgres";
@@ -255,7 +257,7 @@ fn prepare(options: &Options) -> Result<Prepared, ServerError> {
 
     let began = Instant::now();
     let template = Template::new(options.cache_dir.as_deref(), &binaries, account);
-    let data_source = template::make_data(&template, &binaries, &account, instance.dir())?;
+    let data_source = data::make(&template, &binaries, &account, instance.dir())?;
     Ok(Prepared {
         binaries,
         account,

@@ -18,50 +18,24 @@
 //! there are none.
 
 use std::fs::{self, DirBuilder, File};
-use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
-
-use nix::sys::signal::Signal;
+use std::time::SystemTime;
 
 use super::account::Account;
 use super::binaries::Binaries;
+use super::cache;
 use super::copy::{Tally, mirror};
-use super::run_dir::RunDir;
-use super::{ServerError, USER, cache, child, postmaster};
+use super::data::{DataSource, INITDB_FLAGS};
 
 /// Changed when the same flags come to mean something else.
 const FORMAT: &str = "1";
-/// No sync: a template that did not reach the disk is found out by its marker. No locale: the same
-/// on every machine.
-const INITDB_FLAGS: [&str; 7] = [
-    "--no-sync",
-    "--no-locale",
-    "--encoding",
-    "UTF8",
-    "--auth=trust",
-    "--username",
-    USER,
-];
-const INITDB_AT_MOST: Duration = Duration::from_secs(60);
 
 const MARKER: &str = "complete";
 const TEMPLATE_PREFIX: &str = "template-";
 const SPARE_PREFIX: &str = "spare-";
 /// As many as servers that are commonly run side by side.
 const SPARES_MAX: u32 = 2;
-
-/// Where a data directory came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DataSource {
-    /// A copy of the template in the cache.
-    Template,
-    /// A copy that an earlier server used, made the same as the template again.
-    Spare,
-    /// `initdb`, because there was no template yet.
-    Initdb,
-}
 
 /// The template of one version, whether it is there or not.
 #[derive(Debug)]
@@ -77,55 +51,6 @@ struct Place {
     name: String,
 }
 
-/// Makes the data directory of a run directory, and gives both to the server's user.
-pub(super) fn make_data(
-    template: &Template,
-    binaries: &Binaries,
-    account: &Account,
-    dir: &RunDir,
-) -> Result<DataSource, ServerError> {
-    if let Some(source) = template.copy_to(&dir.data()) {
-        dir.hand_over(account)?;
-        return Ok(source);
-    }
-    // A copy that broke off.
-    if let Err(error) = fs::remove_dir_all(dir.data())
-        && error.kind() != io::ErrorKind::NotFound
-    {
-        return Err(ServerError::io("remove", &dir.data())(error));
-    }
-    dir.hand_over(account)?;
-    initdb(binaries, account, dir)?;
-    template.store(&dir.data());
-    Ok(DataSource::Initdb)
-}
-
-fn initdb(binaries: &Binaries, account: &Account, dir: &RunDir) -> Result<(), ServerError> {
-    let program = binaries.dir.join("initdb");
-    let (log, errors) = dir.open_log()?;
-    let mut initdb = postmaster::quiet(&program, account, dir)
-        // The guard knows it by this beginning.
-        .arg("-D")
-        .arg(dir.data())
-        .args(INITDB_FLAGS)
-        .stdout(log)
-        .stderr(errors)
-        .spawn()
-        .map_err(ServerError::io("start", &program))?;
-    let ended = child::wait(&mut initdb, INITDB_AT_MOST);
-    let status = match ended.map_err(ServerError::io("wait for", &program))? {
-        Some(status) if status.success() => return Ok(()),
-        Some(status) => status.to_string(),
-        None => {
-            child::signal_group(&initdb, Signal::SIGKILL);
-            let _ = initdb.wait();
-            format!("not done after {} s", INITDB_AT_MOST.as_secs())
-        }
-    };
-    let log = dir.log_tail();
-    Err(ServerError::Initdb { status, log })
-}
-
 impl Template {
     pub(super) fn new(cache: Option<&Path>, binaries: &Binaries, account: Account) -> Template {
         let place = cache::dir(cache).map(|cache| Place {
@@ -137,7 +62,7 @@ impl Template {
 
     /// Makes a copy, if there is a template that gives a good one. One that does not is thrown
     /// away.
-    fn copy_to(&self, data: &Path) -> Option<DataSource> {
+    pub(super) fn copy_to(&self, data: &Path) -> Option<DataSource> {
         let place = self.place.as_ref().filter(|place| place.path().exists())?;
         let source = if place.take_spare(data, &self.account) {
             DataSource::Spare
@@ -163,7 +88,7 @@ impl Template {
 
     /// Puts a copy of a fresh data directory into the cache. When another process was quicker, its
     /// template is as good.
-    fn store(&self, data: &Path) {
+    pub(super) fn store(&self, data: &Path) {
         let Some(place) = &self.place else {
             return;
         };
