@@ -2,6 +2,7 @@
 
 use tokio_postgres::error::SqlState;
 
+use super::draw::TextRow;
 use crate::outcome::Outcome;
 use crate::postgres::{explain, lost};
 use crate::scenario::Refusal;
@@ -23,6 +24,23 @@ impl Ending {
         Ending {
             outcome: Some(Outcome::Accepted),
             ..Ending::default()
+        }
+    }
+
+    /// A statement that ran: accepted, unless its first row says that it was refused.
+    pub(crate) fn of_row(columns: &[String], row: Option<&TextRow>, expected: &[Refusal]) -> Ending {
+        let value = |column: &String| Some(row?.get(columns.iter().position(|c| c == column)?)?.as_deref());
+        let said = expected.iter().find_map(|refusal| match refusal {
+            Refusal::NoRow if row.is_none() => Some("no row".to_string()),
+            Refusal::Row(wanted) if wanted.iter().all(|(c, v)| value(c) == Some(Some(v))) => {
+                let pairs = wanted.iter().map(|(c, v)| format!("{c} = {v}"));
+                Some(pairs.collect::<Vec<_>>().join(", "))
+            }
+            _ => None,
+        });
+        match said {
+            Some(message) => Ending::local(Outcome::Rejected, message),
+            None => Ending::accepted(),
         }
     }
 
@@ -73,13 +91,18 @@ impl Ending {
     }
 
     fn matches(&self, refusal: &Refusal) -> bool {
+        let Refusal::Error {
+            sqlstate,
+            constraint,
+            message,
+        } = refusal
+        else {
+            return false;
+        };
         let same = |wanted: &Option<String>, got: &Option<String>| wanted.is_none() || wanted == got;
-        same(&refusal.sqlstate, &self.sqlstate)
-            && same(&refusal.constraint, &self.constraint)
-            && refusal
-                .message
-                .as_ref()
-                .is_none_or(|pattern| like(pattern, &self.message))
+        same(sqlstate, &self.sqlstate)
+            && same(constraint, &self.constraint)
+            && message.as_ref().is_none_or(|pattern| like(pattern, &self.message))
     }
 }
 
@@ -130,7 +153,7 @@ mod tests {
             message: "duplicate key".into(),
             ..Ending::default()
         };
-        let refusal = |sqlstate: Option<&str>, constraint: Option<&str>| Refusal {
+        let refusal = |sqlstate: Option<&str>, constraint: Option<&str>| Refusal::Error {
             sqlstate: sqlstate.map(String::from),
             constraint: constraint.map(String::from),
             message: None,
@@ -138,5 +161,21 @@ mod tests {
         assert!(ending.matches(&refusal(Some("23505"), None)));
         assert!(ending.matches(&refusal(None, Some("one_booking"))));
         assert!(!ending.matches(&refusal(Some("23505"), Some("another"))));
+    }
+
+    #[test]
+    fn a_row_may_be_a_refusal() {
+        let columns = ["ok".to_string(), "why".to_string()];
+        let refused = Refusal::Row(vec![("ok".into(), "f".into())]);
+        let outcome = |row: Option<[Option<&str>; 2]>, expected: &[Refusal]| {
+            let row = row.map(|r| r.map(|v| v.map(String::from)).to_vec());
+            Ending::of_row(&columns, row.as_ref(), expected).outcome()
+        };
+        let both = [refused, Refusal::NoRow];
+        assert_eq!(outcome(Some([Some("f"), None]), &both), Outcome::Rejected);
+        assert_eq!(outcome(Some([Some("t"), None]), &both), Outcome::Accepted);
+        assert_eq!(outcome(Some([None, Some("f")]), &both), Outcome::Accepted);
+        assert_eq!(outcome(None, &both), Outcome::Rejected);
+        assert_eq!(outcome(None, &both[..1]), Outcome::Accepted);
     }
 }

@@ -6,8 +6,8 @@ use tokio_postgres::{Client, SimpleQueryMessage};
 use super::ContendError;
 use super::draw::{Origin, TextRow};
 use crate::postgres::{explain, lost, readable};
-use crate::scenario::{Located, Plan, Statement, Step, unknown_parameter};
-use crate::source::Diagnostic;
+use crate::scenario::{Located, Plan, Refusal, Statement, Step, unknown_parameter};
+use crate::source::{Diagnostic, quoted};
 
 /// What the server says of the scenario's SQL.
 #[derive(Debug)]
@@ -15,6 +15,8 @@ pub(crate) struct Prepared {
     pub(crate) key_columns: Vec<String>,
     /// By group and step: where each `$n` comes from.
     pub(crate) origins: Vec<Vec<Vec<Origin>>>,
+    /// By group and step: the columns it returns.
+    pub(crate) columns: Vec<Vec<Vec<String>>>,
 }
 
 /// Runs the scenario's setup.
@@ -64,6 +66,7 @@ pub(crate) async fn prepare(client: &Client, plan: &Plan) -> Result<Prepared, Co
         key_columns = statement.columns().iter().map(|c| c.name().to_string()).collect();
     }
     let mut origins = Vec::new();
+    let mut columns = Vec::new();
     for group in &plan.groups {
         let mut results: Vec<Vec<(String, tokio_postgres::types::Type)>> = Vec::new();
         let mut of_steps = Vec::new();
@@ -78,10 +81,43 @@ pub(crate) async fn prepare(client: &Client, plan: &Plan) -> Result<Prepared, Co
             of_steps.push(of_step);
             let column = |c: &tokio_postgres::Column| (c.name().to_string(), c.type_().clone());
             results.push(prepared.columns().iter().map(column).collect());
+            check_refusals(plan, step, prepared.columns())?;
         }
         origins.push(of_steps);
+        let names = |columns: &Vec<(String, _)>| columns.iter().map(|(name, _)| name.clone()).collect();
+        columns.push(results.iter().map(names).collect());
     }
-    Ok(Prepared { key_columns, origins })
+    Ok(Prepared {
+        key_columns,
+        origins,
+        columns,
+    })
+}
+
+/// The columns that a refusal looks at are there, and can be read.
+fn check_refusals(plan: &Plan, step: &Step, columns: &[tokio_postgres::Column]) -> Result<(), Diagnostic> {
+    for refusal in &step.reject {
+        let Refusal::Row(wanted) = refusal else { continue };
+        for (name, _) in wanted {
+            let found = columns.iter().find(|c| c.name() == name);
+            if found.is_some_and(|c| readable(c.type_())) {
+                continue;
+            }
+            let names: Vec<&str> = columns.iter().map(|c| c.name()).collect();
+            let message = match found {
+                Some(c) => format!(
+                    "`reject` looks at the column `{name}`, whose type {} can't be read",
+                    c.type_()
+                ),
+                None => format!("`reject` looks at the column `{name}`, which the step does not return"),
+            };
+            let diagnostic = plan.source.error(step.at.span.clone(), message);
+            return Err(diagnostic
+                .label(format!("returns {}", quoted(&names)))
+                .suggest(name, names));
+        }
+    }
+    Ok(())
 }
 
 /// The nearest that provides the name: the latest step, the key, a declared parameter, a built-in.

@@ -198,6 +198,7 @@ async fn run_step(
     lease: &Lease,
     values: TextRow,
 ) -> Option<(StepRun, Option<TextRow>)> {
+    let columns = &arena.prepared.columns[group][index];
     let group = &arena.plan.groups[group];
     let step = &group.steps[index];
     // a group without a gate has none, and a gated one has the race's
@@ -244,7 +245,7 @@ async fn run_step(
     };
     let ended = Instant::now();
     let (ending, row) = match answer {
-        Ok(row) => (Ending::accepted(), row),
+        Ok(row) => (Ending::of_row(columns, row.as_ref(), &step.reject), row),
         Err(ending) => (ending, None),
     };
     if ending.is_deadlock() {

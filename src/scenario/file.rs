@@ -94,8 +94,18 @@ struct FileStep {
     name: Spanned<String>,
     sql: Spanned<String>,
     #[serde(default)]
-    reject: Vec<Spanned<Refusal>>,
+    reject: Vec<Spanned<FileRefusal>>,
     timeout: Option<Spanned<String>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileRefusal {
+    sqlstate: Option<String>,
+    constraint: Option<String>,
+    message: Option<String>,
+    row: Option<BTreeMap<String, toml::Value>>,
+    no_row: Option<bool>,
 }
 
 #[derive(Default, Deserialize)]
@@ -291,17 +301,13 @@ fn step(source: &Source, step: FileStep) -> Result<Step, Diagnostic> {
     }
     let mut reject = Vec::new();
     for refusal in step.reject {
-        let r = refusal.get_ref();
-        let sqlstate_is_wrong = r
-            .sqlstate
-            .as_ref()
-            .is_some_and(|s| s.len() != 5 || !s.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit()));
-        if sqlstate_is_wrong || *r == Refusal::default() {
-            return Err(source
-                .error(refusal.span(), "this refusal says not what to expect")
-                .label("expected `sqlstate` (five of 0-9 A-Z), `constraint` or `message`"));
-        }
-        reject.push(refusal.into_inner());
+        let span = refusal.span();
+        let wrong = || {
+            source.error(span.clone(), "this refusal does not say what to expect").label(
+                "expected an error's `sqlstate` (five of 0-9 A-Z), `constraint` and `message`, or `row = { column = value }`, or `no_row = true`",
+            )
+        };
+        reject.push(self::refusal(refusal.into_inner()).ok_or_else(wrong)?);
     }
     Ok(Step {
         name: step.name.into_inner(),
@@ -310,6 +316,41 @@ fn step(source: &Source, step: FileStep) -> Result<Step, Diagnostic> {
         reject,
         timeout: duration(source, step.timeout, STEP_TIMEOUT)?,
     })
+}
+
+fn refusal(given: FileRefusal) -> Option<Refusal> {
+    let FileRefusal {
+        sqlstate,
+        constraint,
+        message,
+        row,
+        no_row,
+    } = given;
+    let code = |s: &String| s.len() == 5 && s.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit());
+    let is_error = sqlstate.is_some() || constraint.is_some() || message.is_some();
+    match (is_error, row, no_row) {
+        (true, None, None) if sqlstate.as_ref().is_none_or(code) => Some(Refusal::Error {
+            sqlstate,
+            constraint,
+            message,
+        }),
+        (false, Some(row), None) if !row.is_empty() => {
+            let pair = |(column, value)| Some((column, as_text(&value)?));
+            row.into_iter().map(pair).collect::<Option<_>>().map(Refusal::Row)
+        }
+        (false, None, Some(true)) => Some(Refusal::NoRow),
+        _ => None,
+    }
+}
+
+/// A value as PostgreSQL prints it.
+fn as_text(value: &toml::Value) -> Option<String> {
+    match value {
+        toml::Value::String(text) => Some(text.clone()),
+        toml::Value::Integer(number) => Some(number.to_string()),
+        toml::Value::Boolean(truth) => Some(if *truth { "t" } else { "f" }.into()),
+        _ => None,
+    }
 }
 
 fn rules(

@@ -234,16 +234,22 @@ pub struct Step {
     pub timeout: Duration,
 }
 
-/// A refusal that a scenario expects; all that is given must match.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Refusal {
-    /// The SQLSTATE.
-    pub sqlstate: Option<String>,
-    /// The constraint's name.
-    pub constraint: Option<String>,
-    /// The primary message, `*` for anything.
-    pub message: Option<String>,
+/// A refusal that a scenario expects.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// An error; all that is given must match.
+    Error {
+        /// The SQLSTATE.
+        sqlstate: Option<String>,
+        /// The constraint's name.
+        constraint: Option<String>,
+        /// The primary message, `*` for anything.
+        message: Option<String>,
+    },
+    /// A first row with these values, by column, as text.
+    Row(Vec<(String, String)>),
+    /// No row.
+    NoRow,
 }
 
 /// What the sessions draw their connections from.
