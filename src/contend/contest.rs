@@ -62,7 +62,7 @@ impl<'a> Contest<'a> {
             .filter(|g| *g != Gate::None)
             .collect();
         if gates.contains(&Gate::Write) && gate_tables.is_empty() {
-            let keys = prepare::keys(&control, plan).await?;
+            let keys = interruptible(&control, stop, prepare::keys(&control, plan)).await?;
             let called = dry_call::written_tables(&control, plan, &prepared, &keys, &mut notes);
             gate_tables = interruptible(&control, stop, called).await.map_err(lost)?;
         }
