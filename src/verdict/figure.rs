@@ -1,7 +1,7 @@
 //! The figure that a rule is judged by: how it came out, and how to say it.
 
 use super::State;
-use crate::outcome::Outcomes;
+use crate::outcome::{Outcome, Outcomes};
 use crate::report::{KeyCounts, Race, RoundResult, Times};
 use crate::scenario::{Figure, Measure, Op, Rule};
 use crate::verify::{CheckResult, Decision};
@@ -18,11 +18,6 @@ pub(super) struct Figured {
 pub(super) fn worst(rounds: Vec<(u32, Figured)>) -> (Figured, u32) {
     let of = rounds.len();
     let broken = rounds.iter().filter(|(_, f)| f.state == State::Broken).count() as u32;
-    let rank = |f: &Figured| match f.state {
-        State::Broken => 2,
-        State::NoData => 1,
-        State::Held => 0,
-    };
     // of equals the last one is taken: the first round
     let worst = rounds
         .into_iter()
@@ -85,29 +80,59 @@ pub(super) fn figure_count(
         return no_data("no data: no attempt came to it");
     }
     if !per_key {
-        let n = outcomes.get(outcome);
-        return compare(n, n.to_string());
+        return compare_with_doubt(op, bound, outcome, outcomes, "");
     }
-    let figures = keys.iter().map(|k| {
-        let n = k.outcomes.get(outcome);
-        compare(n, format!("{n}{}", for_key(&race.key_columns, &k.key)))
-    });
+    let figures = keys
+        .iter()
+        .map(|k| compare_with_doubt(op, bound, outcome, k.outcomes, &for_key(&race.key_columns, &k.key)));
     let broken = figures.clone().filter(|f| f.state == State::Broken).count();
-    let worst = figures.max_by(|a, b| {
-        let rank = |f: &Figured| u8::from(f.state == State::Broken);
-        rank(a).cmp(&rank(b)).then(a.badness.total_cmp(&b.badness))
-    });
+    let worst = figures.max_by(|a, b| rank(a).cmp(&rank(b)).then(a.badness.total_cmp(&b.badness)));
     match worst {
         None => no_data("no data: no key was tried"),
         Some(mut worst) => {
             if keys.len() > 1 {
-                worst.text = match broken {
-                    0 => format!("{} of {} keys", keys.len(), keys.len()),
+                worst.text = match (worst.state, broken) {
+                    (State::Held, _) => format!("{} of {} keys", keys.len(), keys.len()),
+                    (_, 0) => worst.text,
                     _ => format!("{} (and {broken} of {} keys broken)", worst.text, keys.len()),
                 };
             }
             worst
         }
+    }
+}
+
+fn rank(figured: &Figured) -> u8 {
+    match figured.state {
+        State::Broken => 2,
+        State::NoData => 1,
+        State::Held => 0,
+    }
+}
+
+/// An attempt in doubt may have been accepted or not, so the count is one of several.
+fn compare_with_doubt(op: Op, bound: u64, outcome: Outcome, outcomes: Outcomes, where_: &str) -> Figured {
+    let least = outcomes.get(outcome);
+    let doubt = match outcome {
+        Outcome::Accepted => outcomes.in_doubt,
+        _ => 0,
+    };
+    let most = least + doubt;
+    // between these an operator does not change its mind
+    let possible = [least, bound.saturating_sub(1), bound, bound.saturating_add(1), most].map(|n| n.clamp(least, most));
+    let state = match possible.iter().filter(|n| op.holds(**n, bound)).count() {
+        0 => State::Broken,
+        n if n == possible.len() => State::Held,
+        _ => State::NoData,
+    };
+    let text = match doubt {
+        0 => format!("{least}{where_}"),
+        _ => format!("{least} to {most}{where_}: {doubt} in doubt"),
+    };
+    Figured {
+        state,
+        badness: least.abs_diff(bound) as f64,
+        text,
     }
 }
 

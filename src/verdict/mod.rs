@@ -463,6 +463,31 @@ mod tests {
     }
 
     #[test]
+    fn attempts_in_doubt_break_no_rule_that_they_may_have_kept() {
+        for (must, winners, in_doubt, state) in [
+            ("== 1 per key", 0, 5, State::NoData),
+            ("== 1 per key", 1, 1, State::NoData),
+            ("== 1 per key", 2, 1, State::Broken),
+            ("== 4", 0, 3, State::Broken),
+            (">= 1", 1, 3, State::Held),
+            ("!= 2", 1, 3, State::NoData),
+            ("!= 2", 3, 3, State::Held),
+            ("<= 2 per key", 0, 2, State::Held),
+        ] {
+            let mut round = round(1, &[winners]);
+            round.attempts.in_doubt = in_doubt;
+            round.steps[0].outcomes.in_doubt = in_doubt;
+            round.steps[0].keys[0].outcomes.in_doubt = in_doubt;
+            let rules = [Rule::parse("hold.accepted", must, &["hold"]).unwrap()];
+            let verdict = judge(&rules, &race(None, vec![round]));
+            assert_eq!(
+                verdict.rules[0].state, state,
+                "{winners} winners, {in_doubt} in doubt, {must}"
+            );
+        }
+    }
+
+    #[test]
     fn a_broken_rule_outweighs_doubts_and_an_interruption_does_not_hide_it() {
         let mut race = race(None, vec![round(1, &[3])]);
         race.cut_short = Some("interrupted".into());
