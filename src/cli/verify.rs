@@ -8,10 +8,11 @@ use clap::Args;
 use super::contend::database_url;
 use super::exit::{self, Failure};
 use super::output::{self, Progress};
-use super::{Output, Where};
+use super::{Output, Where, signals};
 use crate::place::Place;
 use crate::postgres::{self, ServerFacts, Target, explain};
 use crate::report::{Report, SCHEMA};
+use crate::stop::Stop;
 use crate::system::System;
 use crate::verdict;
 use crate::verify::{self, Check, CheckResult, Options};
@@ -47,6 +48,7 @@ impl Verify {
     pub(super) async fn run(self) -> Result<u8, Failure> {
         let started = Instant::now();
         let started_at = output::now();
+        let stop = signals::listen();
         let mut checks = Vec::new();
         for name in &self.checks {
             checks.extend(verify::find(name, Path::new(""))?);
@@ -55,7 +57,7 @@ impl Verify {
         progress.show("connecting");
         let place = self.enter(&checks).await?;
         progress.show(&format!("running {} checks", checks.len()));
-        let result = self.verify(&place, &checks).await;
+        let result = self.verify(&place, &checks, &stop).await;
         let throwaway = place.is_throwaway();
         let left = place.leave().await;
         progress.clear();
@@ -65,7 +67,7 @@ impl Verify {
         let (results, mut server) = result?;
         server.throwaway = throwaway;
         let verdict = verdict::judge_checks(&results);
-        let code = exit::of(verdict.outcome, false);
+        let code = exit::of(verdict.outcome, stop.is_requested());
         let report = Report {
             schema: SCHEMA,
             version: env!("CARGO_PKG_VERSION"),
@@ -83,7 +85,12 @@ impl Verify {
         Ok(code)
     }
 
-    async fn verify(&self, place: &Place, checks: &[Check]) -> Result<(Vec<CheckResult>, ServerFacts), Failure> {
+    async fn verify(
+        &self,
+        place: &Place,
+        checks: &[Check],
+        stop: &Stop,
+    ) -> Result<(Vec<CheckResult>, ServerFacts), Failure> {
         let options = Options {
             jobs: usize::from(self.jobs),
             timeout: self.timeout,
@@ -93,7 +100,7 @@ impl Verify {
         let client = place.target.connect("control").await?;
         let facts = postgres::facts(&client, &place.target).await;
         let facts = facts.map_err(|error| Failure::new(exit::UNREACHABLE, explain(&error)))?;
-        let results = verify::run(&place.target, checks, &options).await?;
+        let results = verify::run(&place.target, checks, &options, stop).await?;
         Ok((results, facts))
     }
 

@@ -234,7 +234,7 @@ impl<'a> Contest<'a> {
         if self.plan.checks.is_empty() {
             return Ok(Vec::new());
         }
-        Ok(verify::run(self.target, &self.plan.checks, &verify::Options::default()).await?)
+        Ok(verify::run(self.target, &self.plan.checks, &verify::Options::default(), self.stop).await?)
     }
 
     /// When the run is stopped: what still runs after a while is cancelled, until nothing is left to cancel.

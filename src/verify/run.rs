@@ -5,14 +5,20 @@
 //! timeout ends the check and not the snapshot. Nothing is ever committed.
 
 use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
-use tokio_postgres::{Client, SimpleQueryMessage};
+use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 
 use super::{Check, Severity};
 use crate::postgres::{ConnectError, Connection, Target, explain};
+use crate::stop::Stop;
+
+/// How long checks may go on after a stop was asked for.
+const STOP_GRACE: Duration = Duration::from_secs(1);
 
 /// How a run is done.
 #[derive(Clone, Debug)]
@@ -63,6 +69,24 @@ pub struct CheckResult {
     pub duration_ms: f64,
 }
 
+impl CheckResult {
+    /// Before anything was found.
+    fn of(check: &Check) -> CheckResult {
+        CheckResult {
+            id: check.id.clone(),
+            title: check.title.clone(),
+            file: check.source.name.to_string(),
+            severity: check.severity,
+            decision: Decision::Held,
+            count: 0,
+            count_is_capped: false,
+            findings: Vec::new(),
+            reason: None,
+            duration_ms: 0.0,
+        }
+    }
+}
+
 /// Whether an invariant held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -102,9 +126,16 @@ pub enum VerifyError {
 
 /// Runs the checks; the results are in the checks' order.
 ///
+/// A while after a stop was asked for no other check is begun, and those that run are cancelled.
+///
 /// # Errors
 /// [`VerifyError`] when there is no snapshot to look at. A check that fails is a result, not an error.
-pub async fn run(target: &Target, checks: &[Check], options: &Options) -> Result<Vec<CheckResult>, VerifyError> {
+pub async fn run(
+    target: &Target,
+    checks: &[Check],
+    options: &Options,
+    stop: &Stop,
+) -> Result<Vec<CheckResult>, VerifyError> {
     let jobs = options.jobs.clamp(1, checks.len().max(1));
     let workers = share_snapshot(target, jobs).await.map_err(|error| match error {
         Broken::Connect(error) => VerifyError::Connect(error),
@@ -115,8 +146,10 @@ pub async fn run(target: &Target, checks: &[Check], options: &Options) -> Result
     })?;
     let queue: Mutex<VecDeque<usize>> = Mutex::new((0..checks.len()).collect());
     let results: Mutex<Vec<Option<CheckResult>>> = Mutex::new(vec![None; checks.len()]);
+    let is_over = AtomicBool::new(false);
     let work = workers.iter().map(|worker| async {
-        loop {
+        // the checks that are left are for those who still have a connection
+        while !is_over.load(Ordering::Relaxed) && !worker.is_closed() {
             // its own statement, so that the queue isn't locked while the check runs
             let next = lock(&queue).pop_front();
             let Some(i) = next else { break };
@@ -126,9 +159,36 @@ pub async fn run(target: &Target, checks: &[Check], options: &Options) -> Result
         // the server rolls back when the connection ends, too
         let _ = worker.batch_execute("ROLLBACK").await;
     });
-    futures_util::future::join_all(work).await;
+    tokio::select! {
+        _ = futures_util::future::join_all(work) => {}
+        never = cancel_when_stopped(&workers, stop, &is_over) => match never {},
+    }
     let results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
-    Ok(results.into_iter().flatten().collect())
+    let why = match is_over.into_inner() {
+        true => "interrupted before its turn",
+        false => "the connection was lost before its turn",
+    };
+    let not_begun = |check: &Check| CheckResult {
+        decision: Decision::CouldNotDecide,
+        reason: Some(why.into()),
+        ..CheckResult::of(check)
+    };
+    let results = results.into_iter().zip(checks);
+    Ok(results
+        .map(|(result, check)| result.unwrap_or_else(|| not_begun(check)))
+        .collect())
+}
+
+async fn cancel_when_stopped(workers: &[Connection], stop: &Stop, is_over: &AtomicBool) -> Infallible {
+    stop.requested().await;
+    loop {
+        tokio::time::sleep(STOP_GRACE).await;
+        is_over.store(true, Ordering::Relaxed);
+        for worker in workers {
+            // one that doesn't get through is sent again
+            let _ = worker.cancel_token().cancel_query(NoTls).await;
+        }
+    }
 }
 
 enum Broken {
@@ -171,18 +231,7 @@ async fn share_snapshot(target: &Target, jobs: usize) -> Result<Vec<Connection>,
 
 async fn decide(client: &Client, check: &Check, options: &Options) -> CheckResult {
     let started = Instant::now();
-    let mut result = CheckResult {
-        id: check.id.clone(),
-        title: check.title.clone(),
-        file: check.source.name.to_string(),
-        severity: check.severity,
-        decision: Decision::Held,
-        count: 0,
-        count_is_capped: false,
-        findings: Vec::new(),
-        reason: None,
-        duration_ms: 0.0,
-    };
+    let mut result = CheckResult::of(check);
     if let Err(reason) = look(client, check, options, &mut result).await {
         result.decision = Decision::CouldNotDecide;
         result.reason = Some(reason);
