@@ -1,0 +1,173 @@
+//! What sessions wait for: connections of the pool, and locks of one another.
+
+use super::{list, outcomes};
+use crate::common::Sandbox;
+use crate::common::run::rule;
+
+#[test]
+fn with_a_pool_smaller_than_the_sessions_one_still_wins_and_the_bug_is_still_caught() {
+    let sandbox = Sandbox::new();
+    let right = sandbox
+        .run("contend last-room --pool 5 --rounds 1 --format json")
+        .exits(0)
+        .json();
+    let pool = &right["race"]["pool"];
+    assert_eq!(
+        (&pool["size"], &pool["sessions"], &pool["timeouts"]),
+        (&5.into(), &50.into(), &0.into())
+    );
+    assert_eq!(pool["wait"]["count"], 50, "every attempt's wait is measured");
+    assert_eq!(
+        outcomes(&right["race"]["attempts"]),
+        [("accepted", 1), ("rejected", 49)]
+    );
+    assert_eq!(rule(&right, "hold.accepted")["state"], "held");
+    let waves = list(&right["race"]["rounds"][0]["waves"]);
+    assert!(
+        waves.len() >= 10,
+        "no wave has more sessions than there are connections: {waves:#?}"
+    );
+
+    let wrong = sandbox
+        .run("contend last-room --bug unlocked-read --pool 5 --rounds 1 --format json")
+        .exits(2)
+        .json();
+    assert_eq!(rule(&wrong, "hold.accepted")["state"], "broken");
+    sandbox
+        .run("contend last-room --pool 5 --rounds 1")
+        .exits(0)
+        .shows(&["Pool: 5 connections for 50 sessions"]);
+}
+
+const QUEUE: &str = r#"
+title = "Three for one connection"
+[pool]
+size = 1
+WAIT
+[[sessions]]
+name     = "a"
+sessions = 3
+gate     = "none"
+steps    = [{ name = "nap", sql = "select pg_sleep(0.3)" }]
+[expect]
+"nap.latency" = "max < 20s"
+EXPECT
+"#;
+
+#[test]
+fn the_wait_for_a_connection_is_measured_apart_from_the_execution() {
+    let sandbox = Sandbox::new();
+    let server = sandbox.server();
+    let file = sandbox.write(
+        "queue.toml",
+        &QUEUE
+            .replace("WAIT", "")
+            .replace("EXPECT", "\"pool.wait\" = \"max > 500ms\""),
+    );
+    let run = sandbox.run(&format!(
+        "contend {file} --url {} --no-control --format json",
+        server.url()
+    ));
+    // one at a time: nobody met anybody
+    let report = run.exits(3).json();
+    assert_eq!(rule(&report, "pool.wait")["state"], "held");
+    let wait = |figure: &str| report["race"]["pool"]["wait"][figure].as_f64().unwrap();
+    assert!(
+        wait("min_ms") < 300.0,
+        "the first one waits for nobody: {}",
+        wait("min_ms")
+    );
+    assert!(
+        wait("max_ms") >= 590.0,
+        "the last one waits for two: {}",
+        wait("max_ms")
+    );
+    let latency = report["race"]["steps"][0]["latency"]["min_ms"].as_f64().unwrap();
+    assert!(
+        (290.0..590.0).contains(&latency),
+        "{latency} ms for a nap of 300 ms: the wait is not part of it"
+    );
+}
+
+#[test]
+fn who_waits_too_long_for_a_connection_is_refused() {
+    let sandbox = Sandbox::new();
+    let server = sandbox.server();
+    let text = QUEUE
+        .replace("WAIT", "wait = \"100ms\"")
+        .replace("EXPECT", "\"pool.timeouts\" = \"== 0\"");
+    let file = sandbox.write("queue.toml", &text);
+    let command = format!("contend {file} --url {} --no-control", server.url());
+    let report = sandbox.run(&format!("{command} --format json")).exits(2).json();
+    assert_eq!(outcomes(&report["race"]["attempts"]), [("accepted", 1), ("refused", 2)]);
+    assert_eq!(report["race"]["pool"]["timeouts"], 2);
+    assert_eq!(rule(&report, "pool.timeouts")["state"], "broken");
+    let reason = &report["race"]["reasons"][0];
+    assert_eq!(
+        (reason["outcome"].as_str(), reason["step"].as_str()),
+        (Some("refused"), None)
+    );
+    assert!(reason["message"].as_str().unwrap().contains("100ms"), "{reason}");
+    sandbox
+        .run(&command)
+        .exits(2)
+        .shows(&["2 refused", "(pool)", "2 timed out"]);
+}
+
+#[test]
+fn lock_waits_are_charged_to_the_table_and_to_who_held_the_lock() {
+    let sandbox = Sandbox::new();
+    let server = sandbox.server();
+    server.exec(
+        "create table hot (id int primary key, n int); insert into hot values (1, 0);
+         create function touch() returns void language plpgsql as $$
+         begin
+             update hot set n = n + 1 where id = 1;
+             perform pg_sleep(0.3);
+         end $$",
+    );
+    let file = sandbox.write(
+        "hot.toml",
+        r#"
+        title = "A row that everybody wants, held for a while"
+        [[sessions]]
+        name     = "a"
+        sessions = 3
+        gate     = "start"
+        steps    = [{ name = "touch", sql = "select touch()" }]
+        [expect]
+        lock_waits      = ">= 2"
+        "touch.latency" = "max < 100ms"
+        "#,
+    );
+    let command = format!("contend {file} --url {} --no-control", server.url());
+    let report = sandbox.run(&format!("{command} --format json")).exits(2).json();
+    assert_eq!(server.value("select n from hot"), "3");
+    assert_eq!(rule(&report, "lock_waits")["state"], "held");
+    assert_eq!(
+        rule(&report, "touch.latency")["state"],
+        "broken",
+        "it took long because of the waits"
+    );
+    let all = list(&report["race"]["lock_waits"]);
+    // who waits for a row that was changed meanwhile shows no table
+    let waits = all
+        .iter()
+        .find(|waits| waits["relation"] == "hot")
+        .expect("waits on the table");
+    assert!(waits["waits"].as_u64().unwrap() >= 2, "{waits}");
+    // the second waits for one of them, the third for two; a sample comes every 20 ms
+    let total: f64 = all.iter().map(|waits| waits["total_ms"].as_f64().unwrap()).sum();
+    assert!(total >= 750.0, "{all:#?}");
+    for pair in all.iter().flat_map(|waits| list(&waits["behind"])) {
+        assert!(
+            pair[0].as_str().unwrap().starts_with("a "),
+            "behind one of the sessions: {all:#?}"
+        );
+    }
+    assert!(report["race"]["samples"].as_u64().unwrap() >= 10);
+    sandbox
+        .run(&command)
+        .exits(2)
+        .shows(&["lock waits on", "hot", "touch.latency max < 100ms"]);
+}
