@@ -442,6 +442,14 @@ steps = [{ name = "s", sql = "select :session" }]
     }
 
     #[test]
+    fn the_documented_scenario_is_right() {
+        let page = include_str!("../../docs/scenarios.md");
+        let example = page.split("```").nth(1).unwrap().strip_prefix("toml\n").unwrap();
+        let plan = load_text(example).unwrap();
+        assert_eq!((plan.rounds, plan.sessions(), plan.pool_size()), (5, 50, 20));
+    }
+
+    #[test]
     fn the_least_scenario_gets_sensible_defaults() {
         let plan = load_text(GOOD).unwrap();
         assert_eq!(plan.rounds, 1);

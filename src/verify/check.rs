@@ -143,6 +143,14 @@ mod tests {
     }
 
     #[test]
+    fn the_documented_check_is_right() {
+        let page = include_str!("../../docs/checks.md");
+        let example = page.split("```").nth(1).unwrap().strip_prefix("sql\n").unwrap();
+        let check = Check::parse(Source::new("docs", example)).unwrap();
+        assert_eq!((check.id.as_str(), check.key.len()), ("hotel.inventory_violations", 2));
+    }
+
+    #[test]
     fn unknown_names_get_the_nearest() {
         let error = find("hotel/orphan_hold", Path::new("")).unwrap_err().to_string();
         assert!(error.contains("did you mean `hotel/orphan_holds`?"), "{error}");
