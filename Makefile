@@ -19,6 +19,7 @@ test: postgres
 lint:
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --quiet
 
 matrix: postgres
 	@$(CARGO) bench --quiet --bench matrix

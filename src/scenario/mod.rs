@@ -17,7 +17,7 @@ use crate::verify::Check;
 pub use file::load;
 pub(crate) use file::unknown_parameter;
 pub use overrides::Overrides;
-pub use rule::{Figure, Measure, Must, Op, Rule};
+pub use rule::{Figure, Measure, Must, Op, Rule, RuleError, Side};
 pub use statement::Statement;
 
 /// Why there is no plan.
