@@ -111,7 +111,7 @@ impl Place {
     pub async fn throwaway(options: &Options) -> Result<Place, PlaceError> {
         let server = Server::start(options).await?;
         Ok(Place {
-            target: Target::new(server.config()),
+            target: Target::new(server.config()).ours(),
             server: Some(server),
             made: None,
         })

@@ -54,6 +54,8 @@ enum GateName {
     Start,
     /// Each step runs up to its first write, then all write at once
     Write,
+    /// The same, and nobody commits before all have written (throwaway server only; elsewhere a write gate)
+    Commit,
 }
 
 impl Contend {
@@ -107,6 +109,7 @@ impl Contend {
                 GateName::None => Gate::None,
                 GateName::Start => Gate::Start,
                 GateName::Write => Gate::Write,
+                GateName::Commit => Gate::Commit,
             }),
             pool: self.pool,
             seed: self.seed,

@@ -9,6 +9,7 @@ use futures_util::future;
 use tokio_postgres::{Client, NoTls};
 
 use super::board::Board;
+use super::commit_gate::CommitGate;
 use super::draw::TextRow;
 use super::gate::Keeper;
 use super::prepare::{self, Prepared};
@@ -55,35 +56,21 @@ impl<'a> Contest<'a> {
         let prepared = prepare::prepare(&control, plan).await?;
         let mut notes = Vec::new();
         let mut gate_tables = prepare::gate_tables(&control, plan).await?;
-        let gates: Vec<Gate> = plan
-            .groups
-            .iter()
-            .map(|g| g.gate)
-            .filter(|g| *g != Gate::None)
-            .collect();
-        if gates.contains(&Gate::Write) && gate_tables.is_empty() {
+        let gates = || plan.groups.iter().map(|g| g.gate);
+        if gates().any(Gate::closes_tables) && gate_tables.is_empty() {
             let keys = interruptible(&control, stop, prepare::keys(&control, plan)).await?;
             let called = dry_call::written_tables(&control, plan, &prepared, &keys, &mut notes);
             gate_tables = interruptible(&control, stop, called).await.map_err(lost)?;
         }
-        // one keeper holds all gated sessions, so there is one kind of gate in a race
-        let mut kind = gates
-            .iter()
-            .copied()
-            .find(|g| *g == Gate::Write)
-            .or(gates.first().copied());
-        if kind == Some(Gate::Write) && gate_tables.is_empty() {
-            kind = Some(Gate::Start);
-            let note = match notes.pop() {
-                Some(refused) => format!("{refused}; the start gate took its place"),
-                None => "the dry calls wrote to no table, so the start gate took the write gate's place".into(),
-            };
-            notes.push(note);
-        }
-        let keeper = match kind {
+        let keeper = match choose_gate(gates(), target, &gate_tables, &mut notes) {
             Some(kind) => {
-                let connection = target.connect("gate").await?;
-                Some(Keeper::new(connection, kind, &gate_tables).await.map_err(lost)?)
+                let commit_gate = match kind {
+                    Gate::Commit => Some(CommitGate::new(target.connect("gate").await?).await.map_err(lost)?),
+                    _ => None,
+                };
+                let control = target.connect("gate").await?;
+                let keeper = Keeper::new(control, kind, &gate_tables, commit_gate).await;
+                Some(keeper.map_err(lost)?)
             }
             None => None,
         };
@@ -255,6 +242,33 @@ impl<'a> Contest<'a> {
         let met: i64 = run.rounds.iter().map(|r| r.deadlocks.len() as i64).sum();
         self.pool.close();
         postgres::deadlocks_since(&self.control, before?, met).await
+    }
+}
+
+/// One keeper holds all gated sessions, so there is one kind of gate in a race: the strictest that was asked for and
+/// that the server and the steps allow.
+fn choose_gate(
+    asked: impl Iterator<Item = Gate> + Clone,
+    target: &Target,
+    tables: &[String],
+    notes: &mut Vec<String>,
+) -> Option<Gate> {
+    let strictest = [Gate::Commit, Gate::Write, Gate::Start];
+    let kind = strictest.into_iter().find(|kind| asked.clone().any(|g| g == *kind))?;
+    if kind.closes_tables() && tables.is_empty() {
+        let note = match notes.pop() {
+            Some(refused) => format!("{refused}; the start gate took its place"),
+            None => format!(
+                "the dry calls wrote to no table, so the start gate took the {} gate's place",
+                kind.name()
+            ),
+        };
+        notes.push(note);
+        return Some(Gate::Start);
+    }
+    match kind {
+        Gate::Commit if !target.is_ours() => Some(Gate::Write),
+        kind => Some(kind),
     }
 }
 

@@ -12,7 +12,7 @@ use super::ending::Ending;
 use super::prepare::Prepared;
 use crate::outcome::Outcome;
 use crate::postgres::{Text, explain, lost, read_text};
-use crate::scenario::{Gate, Pick, Plan, Refusal};
+use crate::scenario::{Pick, Plan, Refusal};
 
 /// Keys that are tried for a group whose first calls are refused.
 const TRIES: u32 = 5;
@@ -32,7 +32,7 @@ pub(crate) async fn written_tables(
         .flat_map(|g| &g.steps)
         .flat_map(|s| s.reject.clone())
         .collect();
-    for (group, g) in plan.groups.iter().enumerate().filter(|(_, g)| g.gate == Gate::Write) {
+    for (group, g) in plan.groups.iter().enumerate().filter(|(_, g)| g.gate.closes_tables()) {
         let mut refused = None;
         for number in 1..=TRIES.min(g.sessions) {
             let limit = g.steps.iter().map(|s| s.timeout.as_millis()).max().unwrap_or(0);

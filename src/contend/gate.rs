@@ -8,6 +8,8 @@
 //!   pipeline, so no client round trip lies between the release and the call.
 //! - **write**: `LOCK TABLE ... IN SHARE MODE` on the tables that the steps write. It lets every session read and take row
 //!   locks, and stops its first write (lock conflicts: PostgreSQL documentation, 13.3.1).
+//! - **commit**: the write gate, and behind it a second one that lets nobody commit ([`CommitGate`]). It is opened when
+//!   every session stands at its commit or behind a lock of another one.
 
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -15,7 +17,8 @@ use std::time::{Duration, Instant};
 use tokio_postgres::Statement;
 use tokio_postgres::error::SqlState;
 
-use super::board::{Board, Wave};
+use super::board::{Board, Cohort, Wave};
+use super::commit_gate::{CommitGate, Held};
 use crate::postgres::{Connection, explain};
 use crate::scenario::Gate;
 use crate::stop::Stop;
@@ -39,6 +42,8 @@ pub(crate) struct WaveRecord {
     pub(crate) held: usize,
     /// Of those, sessions behind a lock of another one.
     pub(crate) behind_others: usize,
+    /// The same two, when a commit gate was opened.
+    pub(crate) at_commit: Option<(usize, usize)>,
     /// When it was closed.
     pub(crate) closed: Instant,
     /// When it was opened.
@@ -63,6 +68,7 @@ pub(crate) struct Keeper {
     waiting: Statement,
     pub(crate) kind: Gate,
     lock_tables: String,
+    commit_gate: Option<CommitGate>,
     /// The start gate's advisory lock.
     pub(crate) start_key: i64,
 }
@@ -72,13 +78,17 @@ impl Keeper {
         control: Connection,
         kind: Gate,
         tables: &[String],
+        commit_gate: Option<CommitGate>,
     ) -> Result<Keeper, tokio_postgres::Error> {
         let pid = control.pid().await?;
         let waiting = control
             .prepare(
-                "select pid, bool_or(locktype <> all ($2)) from pg_catalog.pg_locks \
-                 where not granted and pid = any($1) \
-                 and locktype in ('relation', 'tuple', 'transactionid', 'advisory', 'object') group by pid",
+                "select pid, bool_or(behind) from ( \
+                   select pid, locktype <> all ($2) as behind from pg_catalog.pg_locks where not granted \
+                   and locktype in ('relation', 'tuple', 'transactionid', 'advisory', 'object') \
+                   union all \
+                   select pid, false from pg_catalog.pg_stat_get_activity(null) where wait_event = 'SyncRep' \
+                 ) waiting where pid = any($1) group by pid",
             )
             .await?;
         Ok(Keeper {
@@ -90,6 +100,7 @@ impl Keeper {
                 tables.join(", ")
             ),
             // its own lock for each run on a server: the upper half says db-race, the lower half who
+            commit_gate,
             start_key: (0xdb_5ace << 32) | i64::from(pid),
             pid,
         })
@@ -108,62 +119,102 @@ impl Keeper {
             };
             let Some(cohort) = cohort else { break Ok(()) };
             let seats = cohort.seats.clone();
-            if let Err(error) = self.close().await {
-                drop(cohort);
-                let hint = match error.code() {
-                    Some(&SqlState::INSUFFICIENT_PRIVILEGE) => "; grant UPDATE on it, or race with --gate start",
-                    Some(&SqlState::LOCK_NOT_AVAILABLE) => "; others are writing to the tables all the time",
-                    _ => "",
-                };
-                break Err(explain(&error) + hint);
-            }
-            let closed = Instant::now();
-            let wave = Arc::new(Wave {
-                gate: Some(self.kind),
-                opened: OnceLock::new(),
-            });
-            cohort.release(&wave);
-            let arrival = self.arrival(board, &seats, stop).await;
-            let opened = Instant::now();
-            let _ = wave.opened.set(opened);
-            let open = self.open().await;
-            match (arrival, open) {
-                (Ok(arrival), Ok(())) => waves.push(WaveRecord {
-                    gate: self.kind,
-                    sessions: seats.len(),
-                    held: arrival.held,
-                    behind_others: arrival.behind_others,
-                    closed,
-                    opened,
-                    deadline: arrival.deadline,
-                }),
-                (Err(error), _) | (_, Err(error)) => break Err(explain(&error)),
+            let held = match self.close().await {
+                Ok(held) => held,
+                Err(error) => {
+                    drop(cohort);
+                    let hint = match error.code() {
+                        Some(&SqlState::INSUFFICIENT_PRIVILEGE) => "; grant UPDATE on it, or race with --gate start",
+                        Some(&SqlState::LOCK_NOT_AVAILABLE) => "; others are writing to the tables all the time",
+                        _ => "",
+                    };
+                    break Err(explain(&error) + hint);
+                }
+            };
+            match self.wave(board, stop, cohort, seats, held).await {
+                Ok(wave) => waves.push(wave),
+                Err(error) => break Err(explain(&error)),
             }
         };
         self.let_all_go(board).await;
         result.map(|()| waves)
     }
 
-    async fn close(&self) -> Result<(), tokio_postgres::Error> {
+    /// Lets a cohort go, and opens the gates that are closed, one after the other.
+    async fn wave(
+        &self,
+        board: &Board,
+        stop: &Stop,
+        cohort: Cohort,
+        seats: Vec<usize>,
+        held: Option<Held>,
+    ) -> Result<WaveRecord, tokio_postgres::Error> {
+        let closed = Instant::now();
+        let wave = Arc::new(Wave {
+            gate: Some(self.kind),
+            opened: OnceLock::new(),
+        });
+        cohort.release(&wave);
+        // what a session waits for at the gate itself
+        let own: &[&str] = match self.kind {
+            Gate::Write | Gate::Commit => &["relation"],
+            Gate::Start | Gate::None => &["advisory"],
+        };
+        let arrival = self.arrival(board, &seats, own, stop).await;
+        if held.is_none() {
+            let _ = wave.opened.set(Instant::now());
+        }
+        let mut opened = self.open().await;
+        let mut at_commit = None;
+        if let (Some(gate), Some(held)) = (&self.commit_gate, held) {
+            let arrival = self.arrival(board, &seats, &[], stop).await;
+            let _ = wave.opened.set(Instant::now());
+            opened = opened.and(gate.open(&self.control, held).await);
+            at_commit = Some(arrival?);
+        }
+        opened?;
+        let arrival = arrival?;
+        Ok(WaveRecord {
+            gate: self.kind,
+            sessions: seats.len(),
+            held: arrival.held,
+            behind_others: arrival.behind_others,
+            at_commit: at_commit.as_ref().map(|a| (a.held, a.behind_others)),
+            closed,
+            opened: wave.opened.get().copied().unwrap_or(closed),
+            deadline: arrival.deadline || at_commit.is_some_and(|a| a.deadline),
+        })
+    }
+
+    async fn close(&self) -> Result<Option<Held>, tokio_postgres::Error> {
+        let held = match &self.commit_gate {
+            Some(gate) => Some(gate.close(&self.control).await?),
+            None => None,
+        };
         match self.kind {
-            Gate::Write => {
+            Gate::Write | Gate::Commit => {
                 let locked = self.control.batch_execute(&self.lock_tables).await;
-                if locked.is_err() {
+                if let Err(error) = locked {
                     let _ = self.control.batch_execute("ROLLBACK").await;
+                    if let (Some(gate), Some(held)) = (&self.commit_gate, held) {
+                        gate.open(&self.control, held).await?;
+                    }
+                    return Err(error);
                 }
-                locked
             }
             Gate::Start => {
                 let sql = format!("select pg_advisory_lock({})", self.start_key);
-                self.control.batch_execute(&sql).await
+                self.control.batch_execute(&sql).await?;
             }
-            Gate::None => Ok(()),
+            Gate::None => {}
         }
+        Ok(held)
     }
 
+    /// Opens the first gate.
     async fn open(&self) -> Result<(), tokio_postgres::Error> {
         match self.kind {
-            Gate::Write => self.control.batch_execute("COMMIT").await,
+            Gate::Write | Gate::Commit => self.control.batch_execute("COMMIT").await,
             Gate::Start => {
                 let sql = format!("select pg_advisory_unlock({})", self.start_key);
                 self.control.batch_execute(&sql).await
@@ -173,15 +224,16 @@ impl Keeper {
     }
 
     /// Waits until each session waits in the server or was answered.
-    async fn arrival(&self, board: &Board, seats: &[usize], stop: &Stop) -> Result<Arrival, tokio_postgres::Error> {
+    async fn arrival(
+        &self,
+        board: &Board,
+        seats: &[usize],
+        own: &[&str],
+        stop: &Stop,
+    ) -> Result<Arrival, tokio_postgres::Error> {
         let latest = Instant::now() + CLOSED_MAX;
         let mut deadline = Instant::now() + IDLE_MAX;
         let mut there_before = 0;
-        // what a session waits for at the gate itself
-        let own = match self.kind {
-            Gate::Write => vec!["relation"],
-            Gate::Start | Gate::None => vec!["advisory"],
-        };
         loop {
             let (coming, unanswered) = board.arrival(seats);
             let mut arrival = Arrival::default();

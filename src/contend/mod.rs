@@ -11,6 +11,7 @@
 
 mod board;
 mod call;
+mod commit_gate;
 mod contest;
 mod draw;
 mod dry_call;
@@ -34,8 +35,8 @@ use draw::TextRow;
 use gate::WaveRecord;
 use session::Attempt;
 
-/// Connections beside the pool: control, gate, sampler, and those of the checks.
-const CONNECTIONS_BESIDE: u32 = 5;
+/// Connections beside the pool: control, two for the gates, sampler, and those of the checks.
+const CONNECTIONS_BESIDE: u32 = 6;
 
 /// What is going on, for a progress display.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

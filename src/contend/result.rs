@@ -150,6 +150,8 @@ fn waves(round: &Round) -> Vec<WaveResult> {
                 sessions: wave.sessions,
                 held: wave.held,
                 behind_others: wave.behind_others,
+                held_at_commit: wave.at_commit.map(|(held, _)| held),
+                behind_others_at_commit: wave.at_commit.map(|(_, behind)| behind),
                 closed_ms: ms(wave.opened - wave.closed),
                 deadline: wave.deadline,
                 skew_us: spread.and_then(|(last, first)| Some(last.duration_since(*first).ok()?.as_micros() as u64)),

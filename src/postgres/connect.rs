@@ -13,6 +13,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug)]
 pub struct Target {
     config: Config,
+    is_ours: bool,
 }
 
 /// Why a server could not be reached.
@@ -55,7 +56,18 @@ impl Target {
         if config.get_connect_timeout().is_none() {
             config.connect_timeout(CONNECT_TIMEOUT);
         }
-        Target { config }
+        Target { config, is_ours: false }
+    }
+
+    /// A server that was started for this run, and that may be held up as a whole.
+    #[must_use]
+    pub fn ours(self) -> Target {
+        Target { is_ours: true, ..self }
+    }
+
+    /// Whether the server was started for this run.
+    pub fn is_ours(&self) -> bool {
+        self.is_ours
     }
 
     /// The settings, under the name that the connection has in `pg_stat_activity`.
@@ -70,7 +82,7 @@ impl Target {
     pub fn database(&self, name: &str) -> Target {
         let mut config = self.config.clone();
         config.dbname(name);
-        Target { config }
+        Target { config, ..*self }
     }
 
     /// `user@host:port/database`, for messages.

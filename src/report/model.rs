@@ -115,7 +115,7 @@ pub struct GroupFacts {
     pub sessions: u32,
     /// Attempts in a round.
     pub attempts: u32,
-    /// What held them: `none`, `start` or `write`.
+    /// What was to hold them: `none`, `start`, `write` or `commit`.
     pub gate: &'static str,
 }
 
@@ -203,7 +203,7 @@ pub struct Reason {
 /// What held a group of sessions, and how well.
 #[derive(Clone, Debug, Serialize)]
 pub struct WaveResult {
-    /// `start` or `write`.
+    /// `start`, `write` or `commit`.
     pub gate: &'static str,
     /// Sessions let go.
     pub sessions: usize,
@@ -211,6 +211,10 @@ pub struct WaveResult {
     pub held: usize,
     /// Of those, sessions behind a lock of another one.
     pub behind_others: usize,
+    /// Sessions that stood when a commit gate was opened behind the write gate.
+    pub held_at_commit: Option<usize>,
+    /// Of those, sessions behind a lock of another one.
+    pub behind_others_at_commit: Option<usize>,
     /// How long the gate was closed, in milliseconds.
     pub closed_ms: f64,
     /// Whether it was opened by the deadline.

@@ -262,7 +262,7 @@ fn groups(source: &Source, given: Spanned<Vec<FileGroup>>) -> Result<Vec<Group>,
             name: group.name.into_inner(),
             sessions,
             schedule,
-            gate: group.gate.unwrap_or(Gate::Write),
+            gate: group.gate.unwrap_or(Gate::Commit),
             steps,
         });
     }
@@ -376,9 +376,10 @@ fn rules(
         })?;
         rules.push(rule);
     }
-    let no_errors = Rule::no_errors();
-    if !rules.iter().any(|r| r.measure == no_errors.measure) {
-        rules.push(no_errors);
+    for rule in Rule::of_every_run() {
+        if !rules.iter().any(|r| r.measure == rule.measure) {
+            rules.push(rule);
+        }
     }
     Ok(rules)
 }
@@ -454,9 +455,9 @@ steps = [{ name = "s", sql = "select :session" }]
         let plan = load_text(GOOD).unwrap();
         assert_eq!(plan.rounds, 1);
         assert_eq!(plan.pool_size(), 2);
-        assert_eq!(plan.groups[0].gate, Gate::Write);
+        assert_eq!(plan.groups[0].gate, Gate::Commit);
         assert_eq!(plan.groups[0].schedule, Schedule::PerSession { iterations: 1 });
-        assert_eq!(plan.rules.last(), Some(&Rule::no_errors()));
+        assert_eq!(plan.rules[1..], Rule::of_every_run());
     }
 
     #[test]

@@ -207,11 +207,23 @@ pub enum Gate {
     Start,
     /// Each step runs up to its first write, and all write at once.
     Write,
+    /// The same, and nobody commits before all have written. On a server of our own only; a write gate elsewhere.
+    Commit,
 }
 
 impl Gate {
     /// All gates, by name.
-    pub const ALL: [(&'static str, Gate); 3] = [("none", Gate::None), ("start", Gate::Start), ("write", Gate::Write)];
+    pub const ALL: [(&'static str, Gate); 4] = [
+        ("none", Gate::None),
+        ("start", Gate::Start),
+        ("write", Gate::Write),
+        ("commit", Gate::Commit),
+    ];
+
+    /// Whether it needs to know the tables that are written.
+    pub fn closes_tables(self) -> bool {
+        matches!(self, Gate::Write | Gate::Commit)
+    }
 
     /// Its name in scenario files.
     pub fn name(self) -> &'static str {

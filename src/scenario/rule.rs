@@ -182,20 +182,22 @@ impl Rule {
         Ok(Rule { measure, must, text })
     }
 
-    /// The rule every run has, unless it says otherwise: no attempt ends in `error`.
-    pub fn no_errors() -> Rule {
-        Rule {
-            measure: Measure::Count {
-                step: None,
-                outcome: Outcome::Error,
-            },
+    /// The rules every run has, unless it says otherwise of the same measure: no attempt ends in `error`, and nobody in a
+    /// deadlock.
+    pub fn of_every_run() -> [Rule; 2] {
+        let errors = Measure::Count {
+            step: None,
+            outcome: Outcome::Error,
+        };
+        [(Measure::Deadlocks, "deadlocks == 0"), (errors, "attempts.error == 0")].map(|(measure, text)| Rule {
+            measure,
             must: Must::Count {
                 op: Op::Equal,
                 bound: 0,
                 per_key: false,
             },
-            text: "attempts.error == 0".into(),
-        }
+            text: text.into(),
+        })
     }
 }
 

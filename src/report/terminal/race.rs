@@ -118,20 +118,30 @@ fn meeting<W: Write>(paper: &mut Paper<'_, W>, race: &Race) -> io::Result<()> {
         let sum = |of: fn(&WaveResult) -> usize| waves.iter().map(|w| of(w)).sum::<usize>();
         let (released, held, behind) = (sum(|w| w.sessions), sum(|w| w.held), sum(|w| w.behind_others));
         let longest = waves.iter().map(|w| w.closed_ms).fold(0.0, f64::max);
+        let closes_tables = first.gate != "start";
         let mut text = format!(
-            "{} gate, {} waves: {held} of {released} sessions stood when it opened",
+            "{} gate, {} {}: {held} of {released} sessions stood when it opened",
             first.gate,
-            waves.len()
+            waves.len(),
+            if waves.len() == 1 { "wave" } else { "waves" }
         );
-        if first.gate == "write" {
+        if closes_tables {
+            let free = held - behind.min(held);
             text.push_str(&format!(
-                ": {} had read and were about to write, {behind} stood behind a lock of another one",
-                held - behind.min(held)
+                ": {free} had read and were about to write, {behind} stood behind a lock of another one"
+            ));
+        }
+        if first.held_at_commit.is_some() {
+            let held = sum(|w| w.held_at_commit.unwrap_or(0));
+            let behind = sum(|w| w.behind_others_at_commit.unwrap_or(0));
+            let free = held - behind.min(held);
+            text.push_str(&format!(
+                "; then {free} had written and were about to commit, {behind} stood behind a lock of another one"
             ));
         }
         text.push_str(&format!(" (closed for {longest:.0} ms at most)"));
         paper.line(2, &text)?;
-        if first.gate == "write" {
+        if closes_tables {
             paper.line(2, &format!("closed tables: {}", race.gate_tables.join(", ")))?;
         }
         if let Some(skew) = waves.iter().filter_map(|w| w.skew_us).max() {
