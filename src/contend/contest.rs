@@ -24,8 +24,6 @@ use crate::watch::{LockWatch, Sampler};
 
 /// Attempts of the serial control at the most.
 const CONTROL_MAX: usize = 200;
-/// How often lock waits are sampled; less often where `deadlock_timeout` allows it less.
-const SAMPLE_PERIOD: Duration = Duration::from_millis(20);
 /// How long statements in flight may go on after a stop was asked for.
 const STOP_GRACE: Duration = Duration::from_secs(1);
 
@@ -74,11 +72,8 @@ impl<'a> Contest<'a> {
             }
             None => None,
         };
-        let period = SAMPLE_PERIOD
-            .min(facts.deadlock_timeout() / 2)
-            .max(Duration::from_millis(1));
         let watcher = target.connect("watch").await?;
-        let sampler = Sampler::new(watcher, facts.version_number, period)
+        let sampler = Sampler::new(watcher, facts.version_number, facts.deadlock_timeout())
             .await
             .map_err(lost)?;
         let pool = Pool::new(target, plan.pool_size(), plan.pool.wait)?;

@@ -16,7 +16,10 @@ use crate::postgres::Connection;
 /// Samples in which a deadlock's members can still be found after one of them was ended.
 const REMEMBERED: usize = 64;
 
-/// After a sample the sampler rests for at least so many times what the sample took, so that it can't slow the race down much.
+/// How often samples are taken, where `deadlock_timeout` doesn't ask for more.
+const PERIOD: Duration = Duration::from_millis(20);
+/// After a sample the sampler rests for so many times what the sample took, so that it can't slow the race down much; but
+/// never for longer than half of `deadlock_timeout`.
 const PAUSE_PER_COST: u32 = 10;
 
 /// `what` names the locked object: one text, so that waiters and holders meet in a hash join and not in a nested loop.
@@ -240,15 +243,17 @@ pub(crate) struct Sampler {
     connection: Connection,
     sample: Statement,
     period: Duration,
+    period_max: Duration,
 }
 
 impl Sampler {
-    /// `period` must be at most half of `deadlock_timeout`, so that the members of every cycle are seen.
+    /// The members of a cycle stand there for `deadlock_timeout`: samples twice as often see them all.
     pub(crate) async fn new(
         connection: Connection,
         server_version: u32,
-        period: Duration,
+        deadlock_timeout: Duration,
     ) -> Result<Sampler, tokio_postgres::Error> {
+        let period_max = (deadlock_timeout / 2).max(Duration::from_millis(1));
         // waitstart came with PostgreSQL 14; it may be null for a moment
         let age = match server_version {
             140_000.. => "(extract(epoch from clock_timestamp() - w.waitstart) * 1e6)::int8",
@@ -258,7 +263,8 @@ impl Sampler {
         Ok(Sampler {
             connection,
             sample,
-            period,
+            period: PERIOD.min(period_max),
+            period_max,
         })
     }
 
@@ -272,7 +278,7 @@ impl Sampler {
                 return std::future::pending().await;
             };
             let at = Instant::now();
-            pause = self.period.max((at - asked) * PAUSE_PER_COST);
+            pause = ((at - asked) * PAUSE_PER_COST).clamp(self.period, self.period_max);
             let mut waiters: HashMap<i32, Waiter> = HashMap::new();
             for row in rows {
                 let age: Option<i64> = row.get("micros");

@@ -156,9 +156,10 @@ fn lock_waits_are_charged_to_the_table_and_to_who_held_the_lock() {
         .find(|waits| waits["relation"] == "hot")
         .expect("waits on the table");
     assert!(waits["waits"].as_u64().unwrap() >= 2, "{waits}");
-    // the second waits for one of them, the third for two; a sample comes every 20 ms
+    // the second waits for one of them, the third for two: 900 ms. What comes after the last sample that saw a wait is not
+    // counted, and on a busy machine samples come every 100 ms and more
     let total: f64 = all.iter().map(|waits| waits["total_ms"].as_f64().unwrap()).sum();
-    assert!(total >= 750.0, "{all:#?}");
+    assert!(total >= 450.0, "{all:#?}");
     for pair in all.iter().flat_map(|waits| list(&waits["behind"])) {
         assert!(
             pair[0].as_str().unwrap().starts_with("a "),
