@@ -1,20 +1,33 @@
 //! Each of the seven ways in which an attempt ends, from a server that gives it.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 use super::{list, outcomes};
 use crate::common::run::{Run, rule};
 use crate::common::{Sandbox, TestServer, wait_until};
-use std::time::Duration;
 
 /// Two sessions, one step.
 fn race(sandbox: &Sandbox, server: &TestServer, gate: &str, step: &str, expect: &str) -> Run {
+    let file = two(sandbox, gate, step, expect);
+    sandbox.run(&format!("contend {file} --url {} --format json", server.url()))
+}
+
+fn race_without_control(sandbox: &Sandbox, server: &TestServer, step: &str, expect: &str) -> Run {
+    let file = two(sandbox, "write", step, expect);
+    sandbox.run(&format!(
+        "contend {file} --url {} --no-control --format json",
+        server.url()
+    ))
+}
+
+fn two(sandbox: &Sandbox, gate: &str, step: &str, expect: &str) -> String {
     let text = format!(
         "title = \"two\"\n[[sessions]]\nname = \"a\"\nsessions = 2\ngate = \"{gate}\"\n\
          steps = [{{ name = \"act\", {step} }}]\n[expect]\n{expect}\n"
     );
-    let file = sandbox.write("two.toml", &text);
-    sandbox.run(&format!("contend {file} --url {} --format json", server.url()))
+    sandbox.write("two.toml", &text)
 }
 
 /// The attempts of the race ended so, with one reason.
@@ -183,6 +196,58 @@ fn a_refusal_that_the_scenario_expects_is_told_by_sqlstate_constraint_or_message
         let constraint = (argument == "11").then_some("only_small");
         assert_eq!(report["race"]["reasons"][0]["constraint"].as_str(), constraint);
     }
+}
+
+#[test]
+fn an_answer_can_be_the_refusal_that_the_scenario_expects() {
+    let sandbox = Sandbox::new();
+    let server = sandbox.server();
+    server.exec(
+        "create table seats (id int, taken boolean);
+         create function take(out success boolean, out message text) language plpgsql as $$
+         begin
+             update seats set taken = true where id = 1 and not taken;
+             success := found;
+             message := case when found then 'it''s yours' else 'too late' end;
+         end $$",
+    );
+    let update = r#"sql = "update seats set taken = true where id = 1 and not taken returning id""#;
+    let call = r#"sql = "select success, message from take()""#;
+    for (step, reject, met) in [
+        (update, "{ no_row = true }", &[("accepted", 1), ("rejected", 1)][..]),
+        (
+            call,
+            "{ row = { success = false } }",
+            &[("accepted", 1), ("rejected", 1)],
+        ),
+        (
+            call,
+            "{ row = { success = false, message = \"too late\" } }",
+            &[("accepted", 1), ("rejected", 1)],
+        ),
+        (
+            call,
+            "{ row = { success = false, message = \"too early\" } }",
+            &[("accepted", 2)],
+        ),
+        (call, "{ no_row = true }", &[("accepted", 2)]),
+    ] {
+        server.exec("truncate seats; insert into seats values (1, false)");
+        let step = format!("{step}, reject = [{reject}]");
+        // the control would take the seat
+        let expect = format!("\"act.accepted\" = \"== {}\"", met[0].1);
+        let report = race_without_control(&sandbox, &server, &step, &expect).exits(0).json();
+        assert_eq!(outcomes(&report["race"]["attempts"]), met, "{step}");
+    }
+    race(
+        &sandbox,
+        &server,
+        "write",
+        &format!("{call}, reject = [{{ row = {{ sucess = false }} }}]"),
+        "",
+    )
+    .exits(64)
+    .complains(&["two.toml:6:", "sucess", "did you mean `success`?"]);
 }
 
 #[test]

@@ -1,9 +1,12 @@
 //! Where a run takes place, and what it leaves there.
 
+use std::time::Duration;
+
+use db_race::postgres::server::Options;
+
 use crate::common::database::Database;
 use crate::common::run::{Running, rule};
-use crate::common::{Sandbox, TestServer, wait_for};
-use std::time::Duration;
+use crate::common::{Sandbox, TestServer, wait_until};
 
 const COUNTER: &str = r#"
 title  = "A counter of one's own"
@@ -133,6 +136,28 @@ fn an_interrupted_run_drops_its_database_too() {
 }
 
 #[test]
+fn a_run_that_never_begins_drops_its_database_too() {
+    let sandbox = Sandbox::new();
+    let server = sandbox.server_with(Options {
+        max_connections: 20,
+        ..Options::default()
+    });
+    let bug = "-- /// db-race bug\n-- title = \"t\"\n-- replaces = \"p\"\n-- scenario = \"last-room\"\n\
+               -- breaks = \"hold.accepted\"\n-- kind = \"concurrency\"\n-- ///\ntable no_such_table;\n";
+    let bug = sandbox.write("broken.sql", bug);
+    let command = format!("contend last-room --url {}", server.url());
+    sandbox.run(&command).exits(69).complains(&["50 for its pool"]);
+    sandbox
+        .run(&format!("{command} --sessions 2 --bug {bug}"))
+        .exits(64)
+        .complains(&["broken.sql:8:", "no_such_table"]);
+    assert_eq!(
+        server.value("select count(*) from pg_database where datname like 'db_race%'"),
+        "0"
+    );
+}
+
+#[test]
 fn a_user_who_may_not_create_databases_is_told_so() {
     let sandbox = Sandbox::new();
     let server = sandbox.server();
@@ -145,8 +170,8 @@ fn a_user_who_may_not_create_databases_is_told_so() {
 
 /// Waits until a run has its racing sessions connected to a server.
 pub(crate) fn wait_for_sessions(server: &Database, run: &Running, at_least: u32) {
-    wait_for("sessions", Duration::from_secs(30), || {
-        let sessions = "(select count(*) from pg_stat_activity where application_name = 'db-race/session')";
-        server.is(&format!("{sessions} >= {at_least}")).then_some(run.pid())
+    let sessions = "(select count(*) from pg_stat_activity where application_name = 'db-race/session')";
+    wait_until(&format!("sessions of {}", run.pid()), Duration::from_secs(30), || {
+        server.is(&format!("{sessions} >= {at_least}"))
     });
 }
