@@ -8,7 +8,7 @@
 //! The setting holds up the whole server, so this is for servers of our own only.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::task::JoinHandle;
 use tokio_postgres::Error;
@@ -21,6 +21,8 @@ const RELOAD: &str = "select pg_catalog.pg_reload_conf()";
 /// Writes a little WAL in a transaction, which is what makes a commit wait.
 const WRITE: &str = "select pg_catalog.pg_logical_emit_message(true, 'db-race', '')";
 const POLL: Duration = Duration::from_millis(1);
+/// How long the server may take to take the setting up.
+const RELOAD_MAX: Duration = Duration::from_secs(10);
 
 /// A connection whose own commit shows whether the gate is closed.
 #[derive(Debug)]
@@ -41,30 +43,37 @@ impl CommitGate {
         })
     }
 
-    /// Closes the gate, and returns when the probe is held.
-    pub(crate) async fn close(&self, control: &Connection) -> Result<Held, Error> {
+    /// Closes the gate, and returns when the probe is held; none when the server doesn't take the setting up.
+    pub(crate) async fn close(&self, control: &Connection) -> Result<Option<Held>, Error> {
         control.batch_execute(NAME_NOBODY).await?;
         control.batch_execute(RELOAD).await?;
         let sql = "select 1 from pg_catalog.pg_stat_get_activity($1) where wait_event = 'SyncRep'";
         let is_held = control.prepare(sql).await?;
         // the server takes the new setting up when it comes to it: until then the probe goes through
-        loop {
+        let deadline = Instant::now() + RELOAD_MAX;
+        while Instant::now() < deadline {
             let probe = Arc::clone(&self.probe);
             let held = tokio::spawn(async move { probe.batch_execute(WRITE).await });
             while !held.is_finished() {
                 if !control.query(&is_held, &[&self.pid]).await?.is_empty() {
-                    return Ok(held);
+                    return Ok(Some(held));
                 }
                 tokio::time::sleep(POLL).await;
             }
         }
+        control.batch_execute(NAME_NONE).await?;
+        control.batch_execute(RELOAD).await?;
+        Ok(None)
     }
 
     /// Opens the gate, and returns when the probe has gone through.
     pub(crate) async fn open(&self, control: &Connection, held: Held) -> Result<(), Error> {
         control.batch_execute(NAME_NONE).await?;
         control.batch_execute(RELOAD).await?;
-        // a probe that was lost with its connection is gone as well
-        held.await.unwrap_or(Ok(()))
+        // a probe that is late or lost holds nobody up
+        match tokio::time::timeout(RELOAD_MAX, held).await {
+            Ok(Ok(answer)) => answer,
+            _ => Ok(()),
+        }
     }
 }

@@ -188,7 +188,7 @@ impl Keeper {
 
     async fn close(&self) -> Result<Option<Held>, tokio_postgres::Error> {
         let held = match &self.commit_gate {
-            Some(gate) => Some(gate.close(&self.control).await?),
+            Some(gate) => gate.close(&self.control).await?,
             None => None,
         };
         match self.kind {
