@@ -54,7 +54,7 @@ impl CommitGate {
         while Instant::now() < deadline {
             let probe = Arc::clone(&self.probe);
             let held = tokio::spawn(async move { probe.batch_execute(WRITE).await });
-            while !held.is_finished() {
+            while !held.is_finished() && Instant::now() < deadline {
                 if !control.query(&is_held, &[&self.pid]).await?.is_empty() {
                     return Ok(Some(held));
                 }
