@@ -49,6 +49,14 @@ pub enum PlaceError {
     /// A file of the system is wrong, or the server refused it.
     #[error(transparent)]
     File(#[from] FileError),
+    /// The server refused something in a file, and doesn't say where.
+    #[error("{file}: {why}")]
+    Refused {
+        /// The file.
+        file: String,
+        /// The server's reason.
+        why: String,
+    },
     /// The connection was lost while installing.
     #[error("the connection was lost while installing {file}: {why}")]
     Lost {
@@ -197,15 +205,16 @@ fn install_error(source: &Source, error: &tokio_postgres::Error) -> PlaceError {
             why: explain(error),
         };
     };
-    let offset = match db.position() {
-        Some(ErrorPosition::Original(at)) => {
-            let mut characters = source.text.char_indices();
-            characters
-                .nth(at.saturating_sub(1) as usize)
-                .map_or(source.text.len(), |(offset, _)| offset)
-        }
-        _ => 0,
+    let Some(ErrorPosition::Original(at)) = db.position() else {
+        return PlaceError::Refused {
+            file: source.name.to_string(),
+            why: explain(error),
+        };
     };
+    let mut characters = source.text.char_indices();
+    let offset = characters
+        .nth(at.saturating_sub(1) as usize)
+        .map_or(source.text.len(), |(offset, _)| offset);
     let mut diagnostic = source
         .error(offset..offset + 1, db.message())
         .label(format!("SQLSTATE {}", db.code().code()));

@@ -97,7 +97,7 @@ impl From<ConnectError> for Failure {
 impl From<PlaceError> for Failure {
     fn from(error: PlaceError) -> Self {
         let code = match error {
-            PlaceError::File(_) | PlaceError::NoDatabase(_) => USAGE,
+            PlaceError::File(_) | PlaceError::NoDatabase(_) | PlaceError::Refused { .. } => USAGE,
             _ => UNREACHABLE,
         };
         Failure::new(code, error)

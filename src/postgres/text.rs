@@ -93,8 +93,8 @@ impl<'a> FromSql<'a> for Raw {
             // one version byte before the text
             Type::JSONB => std::str::from_utf8(raw.get(1..).unwrap_or_default())?.to_string(),
             Type::DATE => date(i64::from(i32::from_be_bytes(raw.try_into()?))),
-            Type::TIMESTAMP => timestamp(i64::from_be_bytes(raw.try_into()?)),
-            Type::TIMESTAMPTZ => timestamp(i64::from_be_bytes(raw.try_into()?)) + "+00",
+            Type::TIMESTAMP => timestamp(i64::from_be_bytes(raw.try_into()?), ""),
+            Type::TIMESTAMPTZ => timestamp(i64::from_be_bytes(raw.try_into()?), "+00"),
             _ => std::str::from_utf8(raw)?.to_string(),
         };
         Ok(Raw(text))
@@ -161,13 +161,20 @@ fn numeric(raw: &[u8]) -> Option<String> {
     Some(text)
 }
 
-/// Days since 2000-01-01. The calendar is Howard Hinnant's `civil_from_days`.
+/// Days since 2000-01-01.
 fn date(days: i64) -> String {
-    match days {
-        i if i == i64::from(i32::MAX) => return "infinity".into(),
-        i if i == i64::from(i32::MIN) => return "-infinity".into(),
-        _ => {}
+    if days == i64::from(i32::MAX) {
+        return "infinity".into();
     }
+    if days == i64::from(i32::MIN) {
+        return "-infinity".into();
+    }
+    let (date, era) = civil(days);
+    date + era
+}
+
+/// Year, month and day, and ` BC` for a year before the first. The calendar is Howard Hinnant's `civil_from_days`.
+fn civil(days: i64) -> (String, &'static str) {
     let z = days + 10_957 + 719_468;
     let era = z.div_euclid(146_097);
     let day_of_era = z.rem_euclid(146_097);
@@ -182,13 +189,13 @@ fn date(days: i64) -> String {
     };
     let year = year_of_era + era * 400 + i64::from(month <= 2);
     match year {
-        1.. => format!("{year:04}-{month:02}-{day:02}"),
-        _ => format!("{:04}-{month:02}-{day:02} BC", 1 - year),
+        1.. => (format!("{year:04}-{month:02}-{day:02}"), ""),
+        _ => (format!("{:04}-{month:02}-{day:02}", 1 - year), " BC"),
     }
 }
 
-/// Microseconds since 2000-01-01.
-fn timestamp(micros: i64) -> String {
+/// Microseconds since 2000-01-01, with what stands for the zone.
+fn timestamp(micros: i64, zone: &str) -> String {
     match micros {
         i64::MAX => return "infinity".into(),
         i64::MIN => return "-infinity".into(),
@@ -197,9 +204,9 @@ fn timestamp(micros: i64) -> String {
     const DAY: i64 = 86_400_000_000;
     let rest = micros.rem_euclid(DAY);
     let seconds = rest / 1_000_000;
+    let (date, era) = civil(micros.div_euclid(DAY));
     let mut text = format!(
-        "{} {:02}:{:02}:{:02}",
-        date(micros.div_euclid(DAY)),
+        "{date} {:02}:{:02}:{:02}",
         seconds / 3600,
         seconds / 60 % 60,
         seconds % 60
@@ -209,7 +216,7 @@ fn timestamp(micros: i64) -> String {
         let _ = write!(text, ".{fraction:06}");
         text.truncate(text.trim_end_matches('0').len());
     }
-    text
+    text + zone + era
 }
 
 #[cfg(test)]
@@ -228,8 +235,10 @@ mod tests {
         ] {
             assert_eq!(date(days), text);
         }
-        assert_eq!(timestamp(-1), "1999-12-31 23:59:59.999999");
-        assert_eq!(timestamp(3_600_000_000 + 500_000), "2000-01-01 01:00:00.5");
+        assert_eq!(timestamp(-1, ""), "1999-12-31 23:59:59.999999");
+        assert_eq!(timestamp(3_600_000_000 + 500_000, "+00"), "2000-01-01 01:00:00.5+00");
+        assert_eq!(timestamp(i64::MAX, "+00"), "infinity");
+        assert_eq!(timestamp(-730_120 * 86_400_000_000, "+00"), "0001-12-31 00:00:00+00 BC");
     }
 
     #[test]

@@ -43,8 +43,8 @@ left join l t on t.pid = w.pid and t.locktype = 'tuple' and w.locktype = 'transa
 /// A waiter in a sample.
 #[derive(Clone, Debug)]
 struct Waiter {
-    /// When its wait began.
-    began: Instant,
+    /// When its wait began; none where the server doesn't say.
+    began: Option<Instant>,
     holders: Vec<i32>,
     place: Place,
 }
@@ -64,6 +64,7 @@ struct Wait {
     pid: i32,
     began: Instant,
     last_seen: Instant,
+    last_sample: u64,
     relation: Option<String>,
     root: Root,
 }
@@ -180,10 +181,16 @@ impl LockWatch {
         for (pid, waiter) in &waiters {
             let root = root(*pid, &waiters);
             let known = seen.current.get(pid).copied();
-            match known.map(|i| &mut seen.waits[i]) {
+            let sample = seen.samples;
+            let is_same = |wait: &Wait| match waiter.began {
                 // the server's start of the wait is read with an error of a round trip
-                Some(wait) if wait.last_seen >= waiter.began => {
+                Some(began) => wait.last_seen >= began,
+                None => wait.last_sample + 1 == sample && wait.relation == waiter.place.relation,
+            };
+            match known.map(|i| &mut seen.waits[i]) {
+                Some(wait) if is_same(wait) => {
                     wait.last_seen = at;
+                    wait.last_sample = sample;
                     if root != Root::Gone {
                         wait.root = root;
                     }
@@ -192,8 +199,9 @@ impl LockWatch {
                     let index = seen.waits.len();
                     seen.waits.push(Wait {
                         pid: *pid,
-                        began: waiter.began,
+                        began: waiter.began.unwrap_or(at),
                         last_seen: at,
+                        last_sample: sample,
                         relation: waiter.place.relation.clone(),
                         root,
                     });
@@ -282,9 +290,9 @@ impl Sampler {
             let mut waiters: HashMap<i32, Waiter> = HashMap::new();
             for row in rows {
                 let age: Option<i64> = row.get("micros");
-                let waited = Duration::from_micros(age.and_then(|a| u64::try_from(a).ok()).unwrap_or(0));
+                let waited = age.map(|a| Duration::from_micros(u64::try_from(a).unwrap_or(0)));
                 let waiter = waiters.entry(row.get("pid")).or_insert_with(|| Waiter {
-                    began: at.checked_sub(waited).unwrap_or(at),
+                    began: waited.and_then(|waited| at.checked_sub(waited)),
                     holders: Vec::new(),
                     place: Place {
                         relation: row.get("relation"),
@@ -329,7 +337,7 @@ mod tests {
 
     fn waiter(began: Instant, holders: &[i32]) -> Waiter {
         Waiter {
-            began,
+            began: Some(began),
             holders: holders.to_vec(),
             place: Place {
                 relation: Some("room".into()),
