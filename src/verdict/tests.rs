@@ -1,0 +1,256 @@
+//! What comes out of which measurements.
+
+use super::*;
+use crate::outcome::Outcomes;
+use crate::report::{GroupFacts, KeyCounts, PoolResult, StepCounts, Times};
+use crate::verify::Decision;
+
+fn outcomes(accepted: u64, rejected: u64) -> Outcomes {
+    Outcomes {
+        accepted,
+        rejected,
+        ..Outcomes::default()
+    }
+}
+
+/// A round in which the keys had so many winners each, of five attempts.
+fn round(number: u32, winners: &[u64]) -> RoundResult {
+    let mut all = Outcomes::default();
+    let mut keys = Vec::new();
+    for (i, n) in winners.iter().enumerate() {
+        all.merge(&outcomes(*n, 5 - n));
+        keys.push(KeyCounts {
+            key: vec![Some(format!("k{i}"))],
+            outcomes: outcomes(*n, 5 - n),
+            winners: Vec::new(),
+        });
+    }
+    RoundResult {
+        round: number,
+        keys_found: winners.len() as u64,
+        attempts: all,
+        keys: keys.clone(),
+        steps: vec![StepCounts {
+            step: "hold".into(),
+            outcomes: all,
+            keys,
+        }],
+        deadlocks: 0,
+        lock_waits: 0,
+        pool_timeouts: 0,
+        overlapping: all.total(),
+        waves: Vec::new(),
+        checks: Vec::new(),
+        duration_ms: 1.0,
+    }
+}
+
+fn race(control: Option<RoundResult>, rounds: Vec<RoundResult>) -> Race {
+    let mut attempts = Outcomes::default();
+    rounds.iter().for_each(|r| attempts.merge(&r.attempts));
+    Race {
+        scenario: "s".into(),
+        title: "t".into(),
+        file: "f".into(),
+        system: None,
+        bug: None,
+        seed: 0,
+        groups: vec![GroupFacts {
+            name: "g".into(),
+            sessions: 10,
+            attempts: 10,
+            gate: "write",
+        }],
+        gate_tables: Vec::new(),
+        rounds_planned: rounds.len() as u32,
+        key_columns: vec!["room".into()],
+        duration_ms: 1,
+        control,
+        rounds,
+        attempts,
+        steps: Vec::new(),
+        reasons: Vec::new(),
+        pool: PoolResult {
+            size: 10,
+            sessions: 10,
+            wait: Times::default(),
+            timeouts: 0,
+        },
+        lock_waits: Vec::new(),
+        deadlocks: Vec::new(),
+        server_deadlocks: None,
+        samples: 0,
+        samples_ms: 0.0,
+        cut_short: None,
+        notes: Vec::new(),
+    }
+}
+
+fn check(id: &str, decision: Decision, severity: Severity) -> CheckResult {
+    CheckResult {
+        id: id.into(),
+        title: "t".into(),
+        file: "f".into(),
+        severity,
+        decision,
+        count: u64::from(decision == Decision::Violated),
+        count_is_capped: false,
+        findings: Vec::new(),
+        reason: None,
+        duration_ms: 1.0,
+    }
+}
+
+fn one_winner() -> Vec<Rule> {
+    vec![Rule::parse("hold.accepted", "== 1 per key", &["hold"]).unwrap()]
+}
+
+#[test]
+fn what_breaks_only_in_the_race_is_a_concurrency_bug() {
+    let verdict = judge(
+        &one_winner(),
+        &race(Some(round(0, &[1, 1])), vec![round(1, &[1, 1]), round(2, &[1, 4])]),
+    );
+    assert_eq!(
+        (verdict.outcome, verdict.cause),
+        (Judged::Failed, Some(Cause::ConcurrencyBug))
+    );
+    assert_eq!(
+        verdict.rules[0].measured,
+        "4 for room=k1 (and 1 of 2 keys broken) in round 2"
+    );
+    assert_eq!(verdict.rules[0].broken_rounds, 1);
+}
+
+#[test]
+fn what_breaks_in_the_control_is_a_plain_bug_even_if_the_race_holds() {
+    let verdict = judge(&one_winner(), &race(Some(round(0, &[2])), vec![round(1, &[2])]));
+    assert_eq!(
+        (verdict.outcome, verdict.cause),
+        (Judged::Failed, Some(Cause::PlainBug))
+    );
+    let verdict = judge(&one_winner(), &race(Some(round(0, &[2])), vec![round(1, &[1])]));
+    assert_eq!(
+        (verdict.outcome, verdict.cause),
+        (Judged::Failed, Some(Cause::PlainBug))
+    );
+    assert_eq!(verdict.rules[0].state, State::Held);
+}
+
+#[test]
+fn without_a_control_nobody_knows_the_cause() {
+    let verdict = judge(&one_winner(), &race(None, vec![round(1, &[2])]));
+    assert_eq!((verdict.outcome, verdict.cause), (Judged::Failed, None));
+}
+
+#[test]
+fn a_race_that_was_none_is_inconclusive() {
+    let rules = one_winner();
+    let mut apart = race(None, vec![round(1, &[1])]);
+    apart.rounds[0].overlapping = 0;
+    let mut no_keys = race(None, vec![round(1, &[1])]);
+    no_keys.rounds[0].keys_found = 0;
+    let mut cut = race(None, vec![round(1, &[1])]);
+    cut.cut_short = Some("round 2 broke off".into());
+    let mut refused = race(None, vec![round(1, &[1])]);
+    refused.attempts.refused = 3;
+    let mut in_doubt = race(None, vec![round(1, &[1])]);
+    in_doubt.attempts.in_doubt = 1;
+    for (race, why) in [
+        (race(None, vec![]), "no round"),
+        (apart, "no contention"),
+        (no_keys, "no row in round 1"),
+        (cut, "round 2 broke off"),
+        (refused, "`refused`"),
+        (in_doubt, "in doubt"),
+    ] {
+        let verdict = judge(&rules, &race);
+        assert_eq!(verdict.outcome, Judged::Inconclusive, "{why}");
+        assert!(
+            verdict.reasons.iter().any(|r| r.contains(why)),
+            "{why}: {:?}",
+            verdict.reasons
+        );
+    }
+}
+
+#[test]
+fn attempts_in_doubt_break_no_rule_that_they_may_have_kept() {
+    for (must, winners, in_doubt, state) in [
+        ("== 1 per key", 0, 5, State::NoData),
+        ("== 1 per key", 1, 1, State::NoData),
+        ("== 1 per key", 2, 1, State::Broken),
+        ("== 4", 0, 3, State::Broken),
+        (">= 1", 1, 3, State::Held),
+        ("!= 2", 1, 3, State::NoData),
+        ("!= 2", 3, 3, State::Held),
+        ("<= 2 per key", 0, 2, State::Held),
+    ] {
+        let mut round = round(1, &[winners]);
+        round.attempts.in_doubt = in_doubt;
+        round.steps[0].outcomes.in_doubt = in_doubt;
+        round.steps[0].keys[0].outcomes.in_doubt = in_doubt;
+        let rules = [Rule::parse("hold.accepted", must, &["hold"]).unwrap()];
+        let verdict = judge(&rules, &race(None, vec![round]));
+        assert_eq!(
+            verdict.rules[0].state, state,
+            "{winners} winners, {in_doubt} in doubt, {must}"
+        );
+    }
+}
+
+#[test]
+fn a_broken_rule_outweighs_doubts_and_an_interruption_does_not_hide_it() {
+    let mut race = race(None, vec![round(1, &[3])]);
+    race.cut_short = Some("interrupted".into());
+    assert_eq!(judge(&one_winner(), &race).outcome, Judged::Failed);
+    race.rounds = vec![round(1, &[1])];
+    assert_eq!(judge(&one_winner(), &race).outcome, Judged::Interrupted);
+}
+
+#[test]
+fn a_rule_without_samples_is_no_data() {
+    for (measure, must) in [
+        ("confirm.accepted", "== 0"),
+        ("hold.latency", "p(95) < 1s"),
+        ("skew", "max < 1s"),
+    ] {
+        let rules = [Rule::parse(measure, must, &["hold", "confirm"]).unwrap()];
+        let verdict = judge(&rules, &race(None, vec![round(1, &[1])]));
+        assert_eq!(verdict.outcome, Judged::Inconclusive, "{measure}");
+        assert_eq!(verdict.rules[0].state, State::NoData);
+    }
+}
+
+#[test]
+fn checks_weigh_by_severity_and_doubt_lies_between() {
+    use Decision::{CouldNotDecide, Held, Violated};
+    let ok = || check("a", Held, Severity::Error);
+    let warn = || check("b", Violated, Severity::Warn);
+    for (checks, outcome) in [
+        (vec![ok()], Judged::Passed),
+        (vec![ok(), warn()], Judged::Warned),
+        (
+            vec![warn(), check("c", CouldNotDecide, Severity::Warn)],
+            Judged::Inconclusive,
+        ),
+        (
+            vec![
+                check("c", CouldNotDecide, Severity::Error),
+                check("d", Violated, Severity::Error),
+            ],
+            Judged::Failed,
+        ),
+    ] {
+        assert_eq!(judge_checks(&checks).outcome, outcome);
+    }
+}
+
+#[test]
+fn times_are_shown_with_three_figures() {
+    let show = |us| show_time(std::time::Duration::from_micros(us));
+    assert_eq!(
+        [show(7), show(1_234), show(12_345), show(123_456), show(2_000_000)],
+        ["7 µs", "1.23 ms", "12.3 ms", "123 ms", "2.00 s"]
+    );
+}
