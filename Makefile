@@ -11,7 +11,7 @@ CARGO ?= cargo
 
 demo: postgres
 	@$(CARGO) build --quiet
-	@scripts/demo target/debug/db-race
+	@scripts/demo $(CARGO) run --quiet --
 
 test: postgres
 	$(CARGO) test
