@@ -9,7 +9,7 @@ use tokio_postgres::error::ErrorPosition;
 use crate::postgres::server::{Options, Server, ServerError};
 use crate::postgres::{ConnectError, Target, explain};
 use crate::scenario::Plan;
-use crate::source::{FileError, Source};
+use crate::source::{FileError, Source, offset_of};
 use crate::system::{Bug, System};
 
 /// A database to run on. [`Place::leave`] it at the end.
@@ -211,10 +211,7 @@ fn install_error(source: &Source, error: &tokio_postgres::Error) -> PlaceError {
             why: explain(error),
         };
     };
-    let mut characters = source.text.char_indices();
-    let offset = characters
-        .nth(at.saturating_sub(1) as usize)
-        .map_or(source.text.len(), |(offset, _)| offset);
+    let offset = offset_of(&source.text, *at);
     let mut diagnostic = source
         .error(offset..offset + 1, db.message())
         .label(format!("SQLSTATE {}", db.code().code()));

@@ -7,7 +7,7 @@ use super::ContendError;
 use super::draw::{Origin, TextRow};
 use crate::postgres::{explain, lost, readable};
 use crate::scenario::{Located, Plan, Refusal, Statement, Step, unknown_parameter};
-use crate::source::{Diagnostic, quoted};
+use crate::source::{Diagnostic, offset_of, quoted};
 
 /// What the server says of the scenario's SQL.
 #[derive(Debug)]
@@ -183,10 +183,7 @@ fn sql_error(
     };
     let offset = match db.position() {
         Some(ErrorPosition::Original(position)) if statement.sql == sent => statement.offset_of(*position),
-        Some(ErrorPosition::Original(position)) => sent
-            .char_indices()
-            .nth(position.saturating_sub(1) as usize)
-            .map_or(sent.len(), |(offset, _)| offset),
+        Some(ErrorPosition::Original(position)) => offset_of(sent, *position),
         _ => 0,
     };
     let word = at.text[offset.min(at.text.len())..]

@@ -6,6 +6,8 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
+use crate::source;
+
 /// A statement whose parameters have been numbered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Statement {
@@ -74,11 +76,7 @@ impl Statement {
 
     /// The byte offset in `text` of a character position (1-based, as PostgreSQL counts) in `sql`.
     pub fn offset_of(&self, position: u32) -> usize {
-        let offset = self
-            .sql
-            .char_indices()
-            .nth(position.saturating_sub(1) as usize)
-            .map_or(self.sql.len(), |(offset, _)| offset);
+        let offset = source::offset_of(&self.sql, position);
         let mut shift = 0isize;
         for (in_text, in_sql) in &self.places {
             if offset < in_sql.start {

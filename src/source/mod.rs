@@ -171,6 +171,13 @@ impl fmt::Display for Diagnostic {
     }
 }
 
+/// The byte offset of a character position in a text, 1-based as PostgreSQL counts in its errors.
+pub fn offset_of(text: &str, position: u32) -> usize {
+    text.char_indices()
+        .nth(position.saturating_sub(1) as usize)
+        .map_or(text.len(), |(offset, _)| offset)
+}
+
 /// "did you mean `x`?" for the nearest of the valid names, when one is near enough to be a slip.
 pub fn nearest<'a>(name: &str, valid: impl IntoIterator<Item = &'a str>) -> Option<String> {
     valid
@@ -242,6 +249,14 @@ mod tests {
         assert_eq!(
             nearest("last-rom", ["last-room", "double-click"]).as_deref(),
             Some("did you mean `last-room`?")
+        );
+    }
+
+    #[test]
+    fn positions_count_characters() {
+        assert_eq!(
+            [0, 1, 2, 3, 99].map(|position| offset_of("éa", position)),
+            [0, 0, 2, 3, 3]
         );
     }
 

@@ -15,6 +15,7 @@ use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 
 use super::{Check, Severity};
 use crate::postgres::{ConnectError, Connection, Target, explain};
+use crate::source::offset_of;
 use crate::stop::Stop;
 
 /// How long checks may go on after a stop was asked for.
@@ -266,11 +267,7 @@ async fn fetch(client: &Client, check: &Check, options: &Options, result: &mut C
         if let Some(tokio_postgres::error::ErrorPosition::Original(at)) =
             error.as_db_error().and_then(|db| db.position())
         {
-            let offset = sql
-                .char_indices()
-                .nth(at.saturating_sub(1) as usize)
-                .map_or(sql.len(), |(o, _)| o);
-            why = format!("{why} (line {})", check.source.line(offset));
+            why = format!("{why} (line {})", check.source.line(offset_of(sql, *at)));
         }
         why
     })?;
