@@ -164,6 +164,7 @@ async fn race(
         Event::Preparing => progress.show("preparing"),
         Event::Control => progress.show("serial control"),
         Event::Round { round, of } => progress.show(&format!("round {round} of {of}")),
+        Event::Pulse(_) => {}
     };
     Ok(contend::run(plan, &place.target, stop, &mut on_event).await?)
 }

@@ -27,6 +27,12 @@ pub(crate) struct Seat {
     /// Whether it goes through the gate.
     pub(crate) gated: bool,
     phase: Phase,
+    /// The processes behind the connections that it has: one, or a second one.
+    pub(crate) holds: Vec<i32>,
+    /// Connections that it had and never gives back.
+    pub(crate) leaked: Vec<i32>,
+    /// Whether it asks for a second connection while it holds the first.
+    pub(crate) asks_again: bool,
     /// What it ran last, newest first.
     pub(crate) recent: VecDeque<Activity>,
 }
@@ -101,6 +107,9 @@ impl Board {
                 session,
                 gated,
                 phase: Phase::Idle,
+                holds: Vec::new(),
+                leaked: Vec::new(),
+                asks_again: false,
                 recent: VecDeque::new(),
             })
             .collect();
@@ -116,8 +125,38 @@ impl Board {
         self.set(seat, Phase::Queued);
     }
 
-    /// The attempt is over and its connection given back.
+    /// The session holds a connection and waits for a second one.
+    pub(crate) fn queued_again(&self, seat: usize) {
+        self.lock()[seat].asks_again = true;
+    }
+
+    /// The session got a connection.
+    pub(crate) fn took(&self, seat: usize, pid: i32) {
+        let seat = &mut self.lock()[seat];
+        seat.holds.push(pid);
+        seat.asks_again = false;
+    }
+
+    /// The session gave its connection back, or lost it.
+    pub(crate) fn gave_back(&self, seat: usize) {
+        self.lock()[seat].holds.clear();
+    }
+
+    /// The session gave its second connection back.
+    pub(crate) fn gave_back_second(&self, seat: usize) {
+        self.lock()[seat].holds.truncate(1);
+    }
+
+    /// The session will never give its connection back.
+    pub(crate) fn leak(&self, seat: usize, pid: i32) {
+        let seat = &mut self.lock()[seat];
+        seat.holds.clear();
+        seat.leaked.push(pid);
+    }
+
+    /// The attempt is over.
     pub(crate) fn idle(&self, seat: usize) {
+        self.lock()[seat].asks_again = false;
         self.set(seat, Phase::Idle);
     }
 
@@ -226,6 +265,11 @@ impl Board {
 }
 
 impl Seat {
+    /// Whether it waits for a connection.
+    pub(crate) fn is_queued(&self) -> bool {
+        self.asks_again || matches!(self.phase, Phase::Queued)
+    }
+
     fn unanswered(&self) -> Option<i32> {
         match self.phase {
             Phase::Sent => self.recent.front().map(|a| a.pid),

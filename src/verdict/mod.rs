@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::outcome::Outcome;
 use crate::report::{Race, RoundResult};
-use crate::scenario::{Measure, Must, Rule};
+use crate::scenario::{Event, Measure, Must, Op, Rule};
 use crate::verify::{CheckResult, Severity};
 use figure::{Figured, figure_check, figure_count, figure_time, worst};
 
@@ -133,7 +133,7 @@ fn unanswered(rules: &[Rule], race: &Race) -> Vec<(Outcome, u64)> {
     let spoken_of = |outcome| {
         rules.iter().any(|rule| match &rule.measure {
             Measure::Count { outcome: o, .. } => *o == outcome,
-            Measure::PoolTimeouts => outcome == Outcome::Refused,
+            Measure::Event(Event::PoolTimeouts) => outcome == Outcome::Refused,
             _ => false,
         })
     };
@@ -213,25 +213,25 @@ fn verdict(judgements: Vec<Judgement>, mut doubts: Vec<String>, interrupted: boo
 
 fn judge_rule(rule: &Rule, race: &Race) -> Judgement {
     let (figured, broken_rounds) = match rule.must {
-        Must::Count { op, bound, per_key } => {
-            let rounds: Vec<(u32, Figured)> = race
-                .rounds
-                .iter()
-                .map(|round| (round.round, figure_count(rule, op, bound, per_key, round, race)))
-                .collect();
-            worst(rounds)
-        }
-        Must::Time { figure, op, bound } => {
-            let figured = figure_time(rule, figure, op, bound, race);
+        Must::Time { .. } => {
+            let figured = figure_time(rule, race);
             let broken = u32::from(figured.state == State::Broken);
             (figured, broken)
         }
+        _ => {
+            let rounds = race
+                .rounds
+                .iter()
+                .map(|round| (round.round, figure_count(rule, round, race)));
+            worst(rounds.collect())
+        }
     };
     let control = match (&race.control, rule.must) {
-        (Some(control), Must::Count { op, bound, per_key }) => {
-            let comparable =
-                per_key || control.attempts.total() >= race.groups.iter().map(|g| u64::from(g.attempts)).sum();
-            comparable.then(|| figure_count(rule, op, bound, per_key, control, race))
+        (Some(control), Must::Count { per_key, .. }) => {
+            // a control of fewer attempts has other counts
+            let planned: Option<u64> = race.groups.iter().map(|g| g.attempts).sum();
+            let comparable = per_key || planned.is_some_and(|planned| control.attempts.total() >= planned);
+            comparable.then(|| figure_count(rule, control, race))
         }
         _ => None,
     };
@@ -243,6 +243,28 @@ fn judge_rule(rule: &Rule, race: &Race) -> Judgement {
         control_measured: control.as_ref().map(|c| c.text.clone()),
         control: control.map(|c| c.state).filter(|s| *s != State::NoData),
         warning: false,
+    }
+}
+
+/// Whether a rule is broken so that the rest of the run can't mend it. Of a partial count only that it is too large is known.
+pub fn is_hopeless(rule: &Rule, race: &Race) -> bool {
+    match rule.must {
+        Must::Count { op, bound, per_key } => {
+            let too_large = Rule {
+                must: Must::Count {
+                    op: Op::AtMost,
+                    bound: match op {
+                        Op::Equal | Op::AtMost => bound,
+                        Op::Less => bound.saturating_sub(1),
+                        Op::NotEqual | Op::More | Op::AtLeast => return false,
+                    },
+                    per_key,
+                },
+                ..rule.clone()
+            };
+            judge_rule(&too_large, race).state == State::Broken
+        }
+        _ => judge_rule(rule, race).state == State::Broken,
     }
 }
 

@@ -3,6 +3,7 @@
 use super::*;
 use crate::outcome::Outcomes;
 use crate::report::{GroupFacts, KeyCounts, PoolResult, StepCounts, Times};
+use crate::scenario::Names;
 use crate::verify::Decision;
 
 fn outcomes(accepted: u64, rejected: u64) -> Outcomes {
@@ -38,6 +39,11 @@ fn round(number: u32, winners: &[u64]) -> RoundResult {
         deadlocks: 0,
         lock_waits: 0,
         pool_timeouts: 0,
+        groups: vec![("g".into(), all)],
+        dropped: 0,
+        interrupted: 0,
+        retries: 0,
+        settled: None,
         overlapping: all.total(),
         waves: Vec::new(),
         checks: Vec::new(),
@@ -58,9 +64,13 @@ fn race(control: Option<RoundResult>, rounds: Vec<RoundResult>) -> Race {
         groups: vec![GroupFacts {
             name: "g".into(),
             sessions: 10,
-            attempts: 10,
+            schedule: "per-session",
+            attempts: Some(10),
             gate: "write",
+            pool: "pool".into(),
+            transaction: None,
         }],
+        group_results: Vec::new(),
         gate_tables: Vec::new(),
         rounds_planned: rounds.len() as u32,
         key_columns: vec!["room".into()],
@@ -70,12 +80,8 @@ fn race(control: Option<RoundResult>, rounds: Vec<RoundResult>) -> Race {
         attempts,
         steps: Vec::new(),
         reasons: Vec::new(),
-        pool: PoolResult {
-            size: 10,
-            sessions: 10,
-            wait: Times::default(),
-            timeouts: 0,
-        },
+        pools: vec![pool()],
+        settled: None,
         lock_waits: Vec::new(),
         deadlocks: Vec::new(),
         server_deadlocks: None,
@@ -85,6 +91,28 @@ fn race(control: Option<RoundResult>, rounds: Vec<RoundResult>) -> Race {
         notes: Vec::new(),
     }
 }
+
+fn pool() -> PoolResult {
+    PoolResult {
+        name: "pool".into(),
+        size: 10,
+        sessions: 10,
+        wait: Times::default(),
+        timeouts: 0,
+        nested_timeouts: 0,
+        create_timeouts: 0,
+        server_full: 0,
+        connect_errors: 0,
+        usage: Vec::new(),
+        dry_ms: 0.0,
+        causes: Vec::new(),
+    }
+}
+
+const NAMES: Names<'static> = Names {
+    groups: &["g"],
+    steps: &["hold", "confirm"],
+};
 
 fn check(id: &str, decision: Decision, severity: Severity) -> CheckResult {
     CheckResult {
@@ -102,7 +130,7 @@ fn check(id: &str, decision: Decision, severity: Severity) -> CheckResult {
 }
 
 fn one_winner() -> Vec<Rule> {
-    vec![Rule::parse("hold.accepted", "== 1 per key", &["hold"]).unwrap()]
+    vec![Rule::parse("hold.accepted", "== 1 per key", NAMES).unwrap()]
 }
 
 #[test]
@@ -190,7 +218,7 @@ fn attempts_in_doubt_break_no_rule_that_they_may_have_kept() {
         round.attempts.in_doubt = in_doubt;
         round.steps[0].outcomes.in_doubt = in_doubt;
         round.steps[0].keys[0].outcomes.in_doubt = in_doubt;
-        let rules = [Rule::parse("hold.accepted", must, &["hold"]).unwrap()];
+        let rules = [Rule::parse("hold.accepted", must, NAMES).unwrap()];
         let verdict = judge(&rules, &race(None, vec![round]));
         assert_eq!(
             verdict.rules[0].state, state,
@@ -215,7 +243,7 @@ fn a_rule_without_samples_is_no_data() {
         ("hold.latency", "p(95) < 1s"),
         ("skew", "max < 1s"),
     ] {
-        let rules = [Rule::parse(measure, must, &["hold", "confirm"]).unwrap()];
+        let rules = [Rule::parse(measure, must, NAMES).unwrap()];
         let verdict = judge(&rules, &race(None, vec![round(1, &[1])]));
         assert_eq!(verdict.outcome, Judged::Inconclusive, "{measure}");
         assert_eq!(verdict.rules[0].state, State::NoData);

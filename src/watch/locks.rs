@@ -105,6 +105,7 @@ pub(crate) struct LockWatch {
 struct Seen {
     samples: u64,
     cost: Duration,
+    waiting_now: u64,
     waits: Vec<Wait>,
     /// By process: the index of its latest wait in `waits`.
     current: HashMap<i32, usize>,
@@ -115,6 +116,11 @@ impl LockWatch {
     /// Where a process was last seen waiting.
     pub(crate) fn last_wait(&self, pid: i32) -> Option<Place> {
         self.lock().recent.iter().find_map(|sample| sample.get(&pid)).cloned()
+    }
+
+    /// How many waited in the latest sample.
+    pub(crate) fn waiting_now(&self) -> u64 {
+        self.lock().waiting_now
     }
 
     /// Samples taken, and the time the server took for them.
@@ -178,6 +184,7 @@ impl LockWatch {
         let mut seen = self.lock();
         seen.samples += 1;
         seen.cost += cost;
+        seen.waiting_now = waiters.len() as u64;
         for (pid, waiter) in &waiters {
             let root = root(*pid, &waiters);
             let known = seen.current.get(pid).copied();

@@ -4,7 +4,7 @@ mod contention;
 mod deadlock;
 mod locks;
 
-pub(crate) use contention::{Flight, overlapping};
+pub(crate) use contention::Meetings;
 pub use deadlock::{Deadlock, Member};
 pub use locks::LockWaits;
 pub(crate) use locks::{LockWatch, Sampler};

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{Paper, Table};
 use crate::outcome::Outcome;
-use crate::report::{Race, RoundResult, Times, WaveResult};
+use crate::report::{PoolResult, Race, RoundResult, Times, WaveResult};
 use crate::scenario::Figure;
 use crate::verdict::{name_key, show_time};
 use crate::watch::{Deadlock, Member};
@@ -20,7 +20,9 @@ pub(super) fn write<W: Write>(paper: &mut Paper<'_, W>, race: &Race) -> io::Resu
     outcomes(paper, race)?;
     meeting(paper, race)?;
     deadlocks(paper, race)?;
-    pool(paper, race)?;
+    for one in &race.pools {
+        pool(paper, one)?;
+    }
     latency(paper, race)
 }
 
@@ -240,26 +242,41 @@ fn name(member: &Member) -> String {
         .unwrap_or_else(|| format!("process {}", member.pid))
 }
 
-fn pool<W: Write>(paper: &mut Paper<'_, W>, race: &Race) -> io::Result<()> {
-    let pool = &race.pool;
-    if pool.timeouts == 0 && pool.size >= pool.sessions {
+fn pool<W: Write>(paper: &mut Paper<'_, W>, pool: &PoolResult) -> io::Result<()> {
+    let failed = pool.timeouts + pool.create_timeouts + pool.server_full + pool.connect_errors;
+    if failed == 0 && pool.causes.is_empty() && pool.size >= pool.sessions {
         return Ok(());
     }
+    let named = match pool.name.as_str() {
+        "pool" => "Pool".to_string(),
+        name => format!("Pool {name}"),
+    };
     paper.title(&format!(
-        "Pool: {} connections for {} sessions",
+        "{named}: {} connections for {} sessions",
         pool.size, pool.sessions
     ))?;
     let figure = |f| pool.wait.figure(f).map_or("none".into(), show_time);
-    paper.line(
-        2,
-        &format!(
-            "wait for a connection: med {}, p95 {}, max {}; {} timed out",
-            figure(Figure::Percentile(50.0)),
-            figure(Figure::Percentile(95.0)),
-            figure(Figure::Max),
-            pool.timeouts
-        ),
-    )
+    let mut text = format!(
+        "wait for a connection: med {}, p95 {}, max {}",
+        figure(Figure::Percentile(50.0)),
+        figure(Figure::Percentile(95.0)),
+        figure(Figure::Max),
+    );
+    for (n, what) in [
+        (pool.timeouts, "timed out"),
+        (pool.create_timeouts, "were too slow to connect"),
+        (pool.server_full, "met a full server"),
+        (pool.connect_errors, "could not connect"),
+    ] {
+        if n > 0 {
+            text.push_str(&format!("; {n} {what}"));
+        }
+    }
+    paper.line(2, &text)?;
+    for cause in &pool.causes {
+        paper.line(2, &cause.text)?;
+    }
+    Ok(())
 }
 
 fn latency<W: Write>(paper: &mut Paper<'_, W>, race: &Race) -> io::Result<()> {
