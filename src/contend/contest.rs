@@ -455,7 +455,7 @@ async fn pulses(arena: &Arena<'_>, on_event: &mut (dyn FnMut(Event) + Send)) -> 
             }
         };
         last = now;
-        on_event(Event::Pulse(pulse));
+        on_event(Event::Pulse(Box::new(pulse)));
     }
 }
 

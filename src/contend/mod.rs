@@ -59,7 +59,7 @@ pub enum Event {
         of: u32,
     },
     /// How a round goes, several times a second.
-    Pulse(Pulse),
+    Pulse(Box<Pulse>),
 }
 
 /// How a round goes.
