@@ -1,7 +1,7 @@
 //! All that the sessions of a round share.
 
 use std::sync::atomic::AtomicU32;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::arrivals::Arrivals;
@@ -16,10 +16,10 @@ use crate::stop::Stop;
 use crate::watch::{Deadlock, LockWatch};
 
 /// All that the sessions of a round share.
-pub(crate) struct Arena<'a> {
-    pub(crate) plan: &'a Plan,
-    pub(crate) prepared: &'a Prepared,
-    pub(crate) pools: &'a [Pool],
+pub(crate) struct Arena {
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) prepared: Arc<Prepared>,
+    pub(crate) pools: Vec<Pool>,
     pub(crate) board: Board,
     pub(crate) keys: Vec<TextRow>,
     pub(crate) round: u32,
@@ -30,7 +30,7 @@ pub(crate) struct Arena<'a> {
     pub(crate) gate: Option<Gate>,
     /// The round's own: asked when the run is stopped, when a rule aborts the run, and when the server is gone.
     pub(crate) stop: Stop,
-    pub(crate) locks: &'a LockWatch,
+    pub(crate) locks: Arc<LockWatch>,
     pub(crate) tally: Mutex<Tally>,
     /// By group: attempts drawn from a shared schedule.
     pub(crate) drawn: Vec<AtomicU32>,
@@ -40,7 +40,7 @@ pub(crate) struct Arena<'a> {
     pub(crate) leaked: Mutex<Vec<Lease>>,
 }
 
-impl Arena<'_> {
+impl Arena {
     pub(crate) fn tally(&self) -> MutexGuard<'_, Tally> {
         self.tally.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,5 +1,6 @@
 //! One attempt: a connection, the steps, the commit; and again, where the scenario retries.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use futures_util::future;
@@ -59,7 +60,7 @@ impl Session<'_> {
     /// Makes an attempt, and counts it.
     pub(crate) async fn attempt(&mut self, pass: Pass) {
         let arena = self.arena;
-        let plan = arena.plan;
+        let plan = &arena.plan;
         let pick = plan.keys.as_ref().map_or(Pick::Hot, |k| k.pick);
         let drawn = draw(plan.seed, pass.ticket, arena.keys.len(), pick, &plan.params);
         let began = Instant::now();
@@ -71,9 +72,9 @@ impl Session<'_> {
             key: drawn.key,
         };
         let mut tries = 0;
+        let mut try_began = began;
         let tried = loop {
             tries += 1;
-            let try_began = Instant::now();
             let tried = self.attempt_once(pass, &drawn, &mut course, tries == 1).await;
             let Tried::Ended(ending) = &tried else { break tried };
             match self.retry_after(ending, tries, began) {
@@ -82,6 +83,7 @@ impl Session<'_> {
                     if !arena.pause(backoff).await {
                         break Tried::Interrupted;
                     }
+                    try_began = Instant::now();
                 }
                 None => break tried,
             }
@@ -237,8 +239,8 @@ impl Session<'_> {
         let Some(begin) = &self.arena.prepared.begin[self.chair.group] else {
             return self.steps(pass, drawn, course, first, lease, answered).await;
         };
-        let limits = self.limits(course, CONTROL_MAX);
-        if let Err(ending) = within(lease, lease.batch_execute(begin), &[], limits, None).await {
+        let limits = self.limits(course, CONTROL_MAX, Instant::now());
+        if let Err(ending) = within(&mut self.alarm, lease, lease.batch_execute(begin), &[], limits, None).await {
             return Tried::Ended(ending);
         }
         let tried = self.steps(pass, drawn, course, first, lease, answered).await;
@@ -247,24 +249,41 @@ impl Session<'_> {
             Tried::Ended(ending) if ending.outcome() == Outcome::InDoubt => tried,
             _ => {
                 let limits = Limits {
+                    from: Instant::now(),
                     step: CONTROL_MAX,
                     until: None,
                 };
                 // one that fails has lost its connection, which is noticed before it is used again
-                let _ = within(lease, lease.batch_execute("ROLLBACK"), &[], limits, None).await;
+                let _ = within(
+                    &mut self.alarm,
+                    lease,
+                    lease.batch_execute("ROLLBACK"),
+                    &[],
+                    limits,
+                    None,
+                )
+                .await;
                 tried
             }
         }
     }
 
-    async fn commit(&self, course: &Course, lease: &Lease) -> Tried {
+    async fn commit(&mut self, course: &Course, lease: &Lease) -> Tried {
         let step = self.group.steps.len();
         let sent = Instant::now();
-        self.begin(lease, step, &[], sent);
+        self.begin(lease, step, Arc::default(), sent);
         // what a deferred constraint refuses may be expected of any step
         let expected: Vec<Refusal> = self.group.steps.iter().flat_map(|s| s.reject.iter().cloned()).collect();
-        let limits = self.limits(course, CONTROL_MAX);
-        let answer = within(lease, lease.simple_query(COMMIT), &expected, limits, None).await;
+        let limits = self.limits(course, CONTROL_MAX, sent);
+        let answer = within(
+            &mut self.alarm,
+            lease,
+            lease.simple_query(COMMIT),
+            &expected,
+            limits,
+            None,
+        )
+        .await;
         self.arena.board.end(self.seat, Instant::now());
         let ending = match answer {
             Ok(messages) => match messages.iter().any(|m| matches!(m, SimpleQueryMessage::Row(_))) {
@@ -278,7 +297,15 @@ impl Session<'_> {
         }
         if ending.outcome() != Outcome::InDoubt {
             // 25P02 leaves the transaction open
-            let _ = within(lease, lease.batch_execute("ROLLBACK"), &[], limits, None).await;
+            let _ = within(
+                &mut self.alarm,
+                lease,
+                lease.batch_execute("ROLLBACK"),
+                &[],
+                limits,
+                None,
+            )
+            .await;
         }
         self.arena.tally().refused(Some((self.chair.group, step)), &ending);
         Tried::Ended(ending)
@@ -296,10 +323,13 @@ impl Session<'_> {
         let arena = self.arena;
         let mut results: Vec<Option<TextRow>> = Vec::with_capacity(self.group.steps.len());
         for (i, step) in self.group.steps.iter().enumerate() {
-            if i > 0 || !step.pause.to.is_zero() {
+            if i > 0 && self.group.gate != Gate::None {
+                // it is on its way to the next statement
                 arena.board.released(self.seat);
+            }
+            if !step.pause.to.is_zero() {
                 let pause = self.drawn(step.pause);
-                if !pause.is_zero() && !arena.pause(pause).await {
+                if !arena.pause(pause).await {
                     return Tried::Interrupted;
                 }
             }
@@ -354,7 +384,7 @@ impl Session<'_> {
 
     /// Waits for the gate and runs a step; none when the round is being stopped.
     async fn step(
-        &self,
+        &mut self,
         course: &mut Course,
         index: usize,
         step: &Step,
@@ -375,22 +405,29 @@ impl Session<'_> {
             _ => None,
         };
         let came = Instant::now();
-        let wave = if gate.is_none() {
-            arena.board.released(self.seat);
-            None
+        let (wave, sent) = if gate.is_none() {
+            (None, came)
         } else {
             let wave = arena.board.park(self.seat).await.ok()?;
             wave.gate?;
-            Some(wave)
+            (Some(wave), Instant::now())
         };
-        let sent = Instant::now();
         if !course.in_flight {
             course.in_flight = true;
             arena.tally().meetings.begin(course.key);
         }
-        self.begin(lease, index, &values, sent);
-        let limits = self.limits(course, step.timeout);
-        let call = call(lease, &statement, &values, &step.reject, limits, wave.as_deref());
+        let values = Arc::new(values);
+        self.begin(lease, index, Arc::clone(&values), sent);
+        let limits = self.limits(course, step.timeout, sent);
+        let call = call(
+            &mut self.alarm,
+            lease,
+            &statement,
+            &values,
+            &step.reject,
+            limits,
+            wave.as_deref(),
+        );
         let answer = match start {
             None => call.await,
             Some(start) => {
@@ -428,20 +465,21 @@ impl Session<'_> {
         Some((ending, ended - from, row))
     }
 
-    fn begin(&self, lease: &Lease, step: usize, values: &[Option<String>], sent: Instant) {
+    fn begin(&self, lease: &Lease, step: usize, values: Arc<TextRow>, sent: Instant) {
         let activity = Activity {
             pid: lease.pid,
             step,
-            values: values.to_vec(),
+            values,
             started: sent,
             ended: None,
         };
         self.arena.board.begin(self.seat, activity);
     }
 
-    fn limits(&self, course: &Course, step: Duration) -> Limits {
+    fn limits(&self, course: &Course, step: Duration, from: Instant) -> Limits {
         let own = self.group.timeout.map(|timeout| course.began + course.held + timeout);
         Limits {
+            from,
             step,
             until: [own, course.until].into_iter().flatten().min(),
         }

@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 use std::convert::Infallible;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use deadpool_postgres::RecyclingMethod;
 use futures_util::future;
+use tokio::task::JoinSet;
 use tokio_postgres::{Client, NoTls};
 
 use super::arena::Arena;
@@ -24,7 +25,7 @@ use crate::scenario::{Gate, Plan, Recycling, Rule, Schedule};
 use crate::stop::Stop;
 use crate::verdict;
 use crate::verify::{self, CheckResult};
-use crate::watch::{LockWatch, Sampler};
+use crate::watch::Sampler;
 
 /// Attempts of the serial control at the most.
 const CONTROL_MAX: usize = 200;
@@ -44,7 +45,9 @@ pub(super) struct Contest<'a> {
     target: &'a Target,
     stop: &'a Stop,
     control: Connection,
-    pub(super) prepared: Prepared,
+    /// The same, for the tasks of sessions.
+    shared_plan: Arc<Plan>,
+    pub(super) prepared: Arc<Prepared>,
     pools: Vec<Pool>,
     keeper: Option<Keeper>,
     sampler: Sampler,
@@ -110,7 +113,8 @@ impl<'a> Contest<'a> {
             target,
             stop,
             control,
-            prepared,
+            shared_plan: Arc::new(plan.clone()),
+            prepared: Arc::new(prepared),
             pools,
             keeper,
             sampler,
@@ -119,12 +123,12 @@ impl<'a> Contest<'a> {
         })
     }
 
-    fn arena<'b>(&'b self, board: Board, keys: Vec<TextRow>, round: u32, locks: &'b LockWatch) -> Arena<'b> {
+    fn arena(&self, board: Board, keys: Vec<TextRow>, round: u32) -> Arena {
         let groups = || self.plan.groups.iter();
         Arena {
-            plan: self.plan,
-            prepared: &self.prepared,
-            pools: &self.pools,
+            plan: Arc::clone(&self.shared_plan),
+            prepared: Arc::clone(&self.prepared),
+            pools: self.pools.clone(),
             board,
             tally: Mutex::new(Tally::new(self.plan, keys.len())),
             keys,
@@ -133,7 +137,7 @@ impl<'a> Contest<'a> {
             start_key: self.keeper.as_ref().map_or(0, |k| k.start_key),
             gate: None,
             stop: Stop::default(),
-            locks,
+            locks: Arc::default(),
             drawn: groups().map(|_| Default::default()).collect(),
             arrivals: groups().map(|_| Default::default()).collect(),
             leaked: Mutex::default(),
@@ -160,20 +164,19 @@ impl<'a> Contest<'a> {
     /// The attempts of one round, one after another, with no gate.
     pub(super) async fn serial_control(&self) -> Result<Round, ContendError> {
         let keys = self.fresh_start().await?;
-        let locks = LockWatch::default();
         let seats = seats(self.plan);
         let board = self.board(&seats, |_| false);
-        let arena = self.arena(board, keys, 0, &locks);
+        let arena = self.arena(board, keys, 0);
         tokio::select! {
             () = one_after_another(&arena, &seats) => {}
             never = self.end_early(&arena) => match never {},
         }
         let took = arena.began.elapsed();
-        let mut tally = arena.tally.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let mut tally = std::mem::take(&mut *arena.tally());
         let settled = settle::settle(&self.control, self.plan, &self.prepared, &arena.keys, &mut tally).await;
         Ok(Round {
             number: 0,
-            keys: arena.keys,
+            keys: arena.keys.clone(),
             tally,
             settled,
             checks: self.checks().await?,
@@ -193,19 +196,28 @@ impl<'a> Contest<'a> {
             Ok(keys) => keys,
             Err(error) => return (None, Some(error.to_string())),
         };
-        let locks = LockWatch::default();
         let seats = seats(self.plan);
         let kept = self.keeper.is_some();
         let board = self.board(&seats, |group| kept && self.plan.groups[group].gate != Gate::None);
-        let mut arena = self.arena(board, keys, number, &locks);
+        let mut arena = self.arena(board, keys, number);
         arena.gate = self.keeper.as_ref().map(|k| k.kind);
+        let arena = Arc::new(arena);
 
-        let sessions = future::join_all(
-            seats
-                .iter()
-                .enumerate()
-                .map(|(i, seat)| Session::new(&arena, i, *seat).run()),
-        );
+        // a task each: one that is woken wakes no other
+        let mut sessions = JoinSet::new();
+        for (i, seat) in seats.iter().enumerate() {
+            let (arena, seat) = (Arc::clone(&arena), *seat);
+            sessions.spawn(async move { Session::new(&arena, i, seat).run().await });
+        }
+        let sessions = async {
+            while let Some(ended) = sessions.join_next().await {
+                if let Err(error) = ended
+                    && error.is_panic()
+                {
+                    std::panic::resume_unwind(error.into_panic());
+                }
+            }
+        };
         let kept = async {
             match &self.keeper {
                 Some(keeper) => keeper.keep(&arena.board, &arena.stop).await,
@@ -221,7 +233,7 @@ impl<'a> Contest<'a> {
         let mut aborted = None;
         let (_, waves, _) = tokio::select! {
             raced = future::join3(sessions, kept, arrivals) => raced,
-            never = self.sampler.watch(&locks) => match never {},
+            never = self.sampler.watch(&arena.locks) => match never {},
             never = self.end_early(&arena) => match never {},
             never = self.abort_when_hopeless(&arena, &mut aborted) => match never {},
             never = pulses(&arena, on_event) => match never {},
@@ -236,10 +248,12 @@ impl<'a> Contest<'a> {
         }
         let sessions = names(self.plan, &arena.board);
         let closed: Vec<_> = waves.iter().map(|w| (w.closed, w.opened)).collect();
-        let lock_waits = locks.by_relation(&sessions, self.keeper.as_ref().map(|k| k.pid), &closed);
-        let (samples, time) = locks.cost();
+        let lock_waits = arena
+            .locks
+            .by_relation(&sessions, self.keeper.as_ref().map(|k| k.pid), &closed);
+        let (samples, time) = arena.locks.cost();
         *cost = (cost.0 + samples, cost.1 + time);
-        let mut tally = arena.tally.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let mut tally = std::mem::take(&mut *arena.tally());
         let settled = settle::settle(&self.control, self.plan, &self.prepared, &arena.keys, &mut tally).await;
         let checks = match self.checks().await {
             Ok(checks) => checks,
@@ -250,7 +264,7 @@ impl<'a> Contest<'a> {
         };
         let round = Round {
             number,
-            keys: arena.keys,
+            keys: arena.keys.clone(),
             tally,
             waves,
             lock_waits,
@@ -263,7 +277,7 @@ impl<'a> Contest<'a> {
 
     /// Stops a round when the run is stopped, or the server gone; then what still runs after a while is cancelled, until
     /// nothing is left to cancel.
-    async fn end_early(&self, arena: &Arena<'_>) -> Infallible {
+    async fn end_early(&self, arena: &Arena) -> Infallible {
         let gone = async {
             while !self.control.is_closed() {
                 tokio::time::sleep(LIVENESS).await;
@@ -279,7 +293,7 @@ impl<'a> Contest<'a> {
     }
 
     /// Judges the round now and then by the rules that may abort it.
-    async fn abort_when_hopeless(&self, arena: &Arena<'_>, why: &mut Option<String>) -> Infallible {
+    async fn abort_when_hopeless(&self, arena: &Arena, why: &mut Option<String>) -> Infallible {
         if self.plan.rules.iter().all(|r| r.abort.is_none()) {
             return future::pending().await;
         }
@@ -369,7 +383,7 @@ fn choose_gate(
 }
 
 /// The attempts of a round, or the first of them, in turn. Where time decides how many there are, one of each session.
-async fn one_after_another(arena: &Arena<'_>, seats: &[Chair]) {
+async fn one_after_another(arena: &Arena, seats: &[Chair]) {
     let mut made = 0;
     let mut drawn = vec![0; arena.plan.groups.len()];
     let mut sessions: Vec<Session<'_>> = seats
@@ -420,7 +434,7 @@ fn names(plan: &Plan, board: &Board) -> HashMap<i32, String> {
 }
 
 /// Tells how the round goes, for ever.
-async fn pulses(arena: &Arena<'_>, on_event: &mut (dyn FnMut(Event) + Send)) -> Infallible {
+async fn pulses(arena: &Arena, on_event: &mut (dyn FnMut(Event) + Send)) -> Infallible {
     let groups = &arena.plan.groups;
     let planned = |g: &crate::scenario::Group| match &g.schedule {
         Schedule::PerSession { .. } | Schedule::Shared { .. } => None,
