@@ -16,7 +16,7 @@ use super::prepare::{self, Prepared};
 use super::session::{self, Arena, Attempt};
 use super::{ContendError, Round, Run, dry_call};
 use crate::postgres::pool::{AcquireError, Pool};
-use crate::postgres::{self, Connection, ServerFacts, Target, explain};
+use crate::postgres::{self, Connection, Notices, ServerFacts, Target, explain};
 use crate::scenario::{Gate, Plan};
 use crate::stop::Stop;
 use crate::verify::{self, CheckResult};
@@ -37,6 +37,7 @@ pub(super) struct Contest<'a> {
     pool: Pool,
     keeper: Option<Keeper>,
     sampler: Sampler,
+    notices: Notices,
     pub(super) gate_tables: Vec<String>,
     pub(super) notes: Vec<String>,
 }
@@ -76,7 +77,8 @@ impl<'a> Contest<'a> {
         let sampler = Sampler::new(watcher, facts.version_number, facts.deadlock_timeout())
             .await
             .map_err(lost)?;
-        let pool = Pool::new(target, plan.pool_size(), plan.pool.wait)?;
+        let notices = Notices::probe(&control).await;
+        let pool = Pool::new(target, plan.pool_size(), plan.pool.wait, &notices)?;
         warm_up(plan, &pool).await?;
         Ok(Contest {
             plan,
@@ -87,6 +89,7 @@ impl<'a> Contest<'a> {
             pool,
             keeper,
             sampler,
+            notices,
             gate_tables,
             notes,
         })

@@ -6,9 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use deadpool_postgres::{Manager, ManagerConfig, Object, ObjectId, RecyclingMethod, Runtime, Timeouts};
-use tokio_postgres::NoTls;
 
-use super::{ConnectError, Target, explain};
+use super::{ConnectError, Notices, Target, explain};
 
 /// A deadpool-postgres pool that also knows the server's process behind each connection.
 #[derive(Clone, Debug)]
@@ -39,14 +38,14 @@ pub enum AcquireError {
 }
 
 impl Pool {
-    /// A pool of `size` connections that waits up to `wait` for one.
+    /// A pool of `size` connections that waits up to `wait` for one. What its servers say aside goes to `notices`.
     ///
     /// # Errors
     /// [`ConnectError::Settings`] when deadpool refuses the settings.
-    pub fn new(target: &Target, size: u32, wait: Duration) -> Result<Pool, ConnectError> {
-        let manager = Manager::from_config(
+    pub fn new(target: &Target, size: u32, wait: Duration, notices: &Notices) -> Result<Pool, ConnectError> {
+        let manager = Manager::from_connect(
             target.config("session"),
-            NoTls,
+            notices.clone(),
             ManagerConfig {
                 // a dead connection is noticed when it is used; asking it first would add a round trip to each attempt
                 recycling_method: RecyclingMethod::Fast,
