@@ -1,6 +1,5 @@
 //! A plan on a server: its connections, its serial control and its rounds.
 
-use std::collections::HashMap;
 use std::convert::Infallible;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -20,7 +19,7 @@ use crate::postgres::{self, Connection, Notices, ServerFacts, Target, explain};
 use crate::scenario::{Gate, Plan};
 use crate::stop::Stop;
 use crate::verify::{self, CheckResult};
-use crate::watch::{LockWatch, Sampler};
+use crate::watch::{Evidence, LockWatch, Sampler, Stretch, Timeline};
 
 /// Attempts of the serial control at the most.
 const CONTROL_MAX: usize = 200;
@@ -38,6 +37,7 @@ pub(super) struct Contest<'a> {
     keeper: Option<Keeper>,
     sampler: Sampler,
     notices: Notices,
+    deadlock_timeout: Duration,
     pub(super) gate_tables: Vec<String>,
     pub(super) notes: Vec<String>,
 }
@@ -90,12 +90,13 @@ impl<'a> Contest<'a> {
             keeper,
             sampler,
             notices,
+            deadlock_timeout: facts.deadlock_timeout(),
             gate_tables,
             notes,
         })
     }
 
-    fn arena<'b>(&'b self, board: Board, keys: Vec<TextRow>, round: u32, locks: &'b LockWatch) -> Arena<'b> {
+    fn arena(&self, board: Board, keys: Vec<TextRow>, round: u32) -> Arena<'_> {
         Arena {
             plan: self.plan,
             prepared: &self.prepared,
@@ -106,7 +107,6 @@ impl<'a> Contest<'a> {
             start_key: self.keeper.as_ref().map_or(0, |k| k.start_key),
             gate: None,
             stop: self.stop,
-            locks,
             deadlocks: Mutex::default(),
             drawn: self.plan.groups.iter().map(|_| Default::default()).collect(),
         }
@@ -128,10 +128,9 @@ impl<'a> Contest<'a> {
     pub(super) async fn serial_control(&self) -> Result<Round, ContendError> {
         let keys = self.fresh_start().await?;
         let started = Instant::now();
-        let locks = LockWatch::default();
         let seats = seats(self.plan);
         let board = Board::new(seats.iter().map(|s| (s.group, false)), self.pool.capacity());
-        let arena = self.arena(board, keys, 0, &locks);
+        let arena = self.arena(board, keys, 0);
         let attempts = tokio::select! {
             attempts = one_after_another(&arena, &seats) => attempts,
             never = self.cancel_when_stopped(&arena.board) => match never {},
@@ -159,7 +158,7 @@ impl<'a> Contest<'a> {
         let kept = self.keeper.is_some();
         let gated = |group: usize| kept && self.plan.groups[group].gate != Gate::None;
         let board = Board::new(seats.iter().map(|s| (s.group, gated(s.group))), self.pool.capacity());
-        let mut arena = self.arena(board, keys, number, &locks);
+        let mut arena = self.arena(board, keys, number);
         arena.gate = self.keeper.as_ref().map(|k| k.kind);
 
         let sessions = future::join_all(seats.iter().enumerate().map(|(i, seat)| session::run(&arena, i, *seat)));
@@ -186,33 +185,53 @@ impl<'a> Contest<'a> {
                 Vec::new()
             }
         };
-        let sessions = arena.board.read(|seats| {
-            let mut names: HashMap<i32, String> = HashMap::new();
-            for (seat, activity) in seats.iter().flat_map(|s| s.recent.iter().map(move |a| (s, a))) {
-                let name = format!("{} {}", self.plan.groups[seat.group].name, seat.session);
-                let known = names.entry(activity.pid).or_insert_with(|| name.clone());
-                if *known != name {
-                    *known = format!("the sessions of process {}", activity.pid);
-                }
-            }
-            names
-        });
-        let closed: Vec<_> = waves.iter().map(|w| (w.closed, w.opened)).collect();
-        let lock_waits = locks.by_relation(&sessions, self.keeper.as_ref().map(|k| k.pid), &closed);
+        let mut attempts: Vec<Attempt> = attempts.into_iter().flatten().collect();
+        let timeline = self.timeline(&attempts);
+        let closed = waves.iter().map(|w| (w.closed, w.opened)).collect();
+        locks.set_arranged(self.keeper.as_ref().map(|k| k.pid), closed);
+        for run in attempts.iter_mut().flat_map(|a| &mut a.steps) {
+            run.blocked = locks.blocked(run.pid, run.from, run.ended);
+        }
         let (samples, time) = locks.cost();
         *cost = (cost.0 + samples, cost.1 + time);
-        let deadlocks = arena.deadlocks.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let mut deadlocks = arena.deadlocks.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let evidence = Evidence {
+            locks: &locks,
+            timeline: &timeline,
+            notices: &self.notices,
+            deadlock_timeout: self.deadlock_timeout,
+        };
+        deadlocks.iter_mut().for_each(|deadlock| deadlock.explain(evidence));
         let round = Round {
             number,
             keys: arena.keys,
-            attempts: attempts.into_iter().flatten().collect(),
+            attempts,
             waves,
-            lock_waits,
+            lock_waits: locks.lock_waits(&timeline),
             deadlocks,
             checks,
             took,
         };
         (Some(round), broke_off)
+    }
+
+    /// Who ran what on which process.
+    fn timeline(&self, attempts: &[Attempt]) -> Timeline {
+        let mut timeline = Timeline::default();
+        for attempt in attempts {
+            let group = &self.plan.groups[attempt.group];
+            for (step, run) in group.steps.iter().zip(&attempt.steps) {
+                let stretch = Stretch {
+                    session: format!("{} {}", group.name, attempt.ticket.session),
+                    step: step.name.clone(),
+                    from: run.sent,
+                    to: run.ended,
+                    context: run.ending.context.clone(),
+                };
+                timeline.add(run.pid, stretch);
+            }
+        }
+        timeline
     }
 
     async fn checks(&self) -> Result<Vec<CheckResult>, ContendError> {

@@ -54,7 +54,7 @@ pub(crate) fn summarise(plan: &Plan, run: Run, took: Duration) -> Race {
         steps: steps(plan, attempts()),
         reasons: reasons(plan, attempts()),
         pool: pool(plan, attempts()),
-        lock_waits: merge_waits(run.rounds.iter().flat_map(|r| &r.lock_waits)),
+        lock_waits: LockWaits::merge(run.rounds.iter().flat_map(|r| &r.lock_waits)),
         deadlocks: Deadlock::distinct(run.rounds.iter().flat_map(|r| r.deadlocks.iter().cloned())),
         server_deadlocks: run.server_deadlocks,
         samples: run.sampler_cost.0,
@@ -170,6 +170,8 @@ fn steps<'a>(plan: &Plan, attempts: impl Iterator<Item = &'a Attempt>) -> Vec<St
                 step: step.name.clone(),
                 outcomes: Outcomes::default(),
                 latency: Times::default(),
+                blocked_ms: 0.0,
+                running_ms: 0.0,
             };
             group.steps.iter().map(of).collect()
         })
@@ -177,7 +179,10 @@ fn steps<'a>(plan: &Plan, attempts: impl Iterator<Item = &'a Attempt>) -> Vec<St
     for attempt in attempts {
         for (result, run) in steps[attempt.group].iter_mut().zip(&attempt.steps) {
             result.outcomes.add(run.ending.outcome());
-            result.latency.record(run.ended - run.from);
+            let took = run.ended - run.from;
+            result.latency.record(took);
+            result.blocked_ms += ms(run.blocked);
+            result.running_ms += ms(took.saturating_sub(run.blocked));
         }
     }
     steps.into_iter().flatten().collect()
@@ -231,29 +236,6 @@ fn pool<'a>(plan: &Plan, attempts: impl Iterator<Item = &'a Attempt>) -> PoolRes
         result.timeouts += u64::from(attempt.pool_timeout);
     }
     result
-}
-
-fn merge_waits<'a>(all: impl Iterator<Item = &'a LockWaits>) -> Vec<LockWaits> {
-    let mut merged: Vec<LockWaits> = Vec::new();
-    for waits in all {
-        match merged.iter_mut().find(|m| m.relation == waits.relation) {
-            None => merged.push(waits.clone()),
-            Some(known) => {
-                known.waits += waits.waits;
-                known.total_ms += waits.total_ms;
-                known.max_ms = known.max_ms.max(waits.max_ms);
-                for (who, n) in &waits.behind {
-                    match known.behind.iter_mut().find(|(w, _)| w == who) {
-                        Some((_, count)) => *count += n,
-                        None => known.behind.push((who.clone(), *n)),
-                    }
-                }
-                known.behind.sort_by_key(|(_, n)| std::cmp::Reverse(*n));
-            }
-        }
-    }
-    merged.sort_by(|a, b| b.total_ms.total_cmp(&a.total_ms));
-    merged
 }
 
 fn ms(duration: Duration) -> f64 {

@@ -17,7 +17,7 @@ use crate::outcome::Outcome;
 use crate::postgres::pool::{AcquireError, Lease, Pool};
 use crate::scenario::{Gate, Pick, Plan, Schedule};
 use crate::stop::Stop;
-use crate::watch::{Deadlock, LockWatch};
+use crate::watch::Deadlock;
 
 /// Returns when the lock is had: the release, and the moment as the server sees it.
 const START: &str = "select pg_catalog.pg_advisory_xact_lock_shared($1), pg_catalog.clock_timestamp()";
@@ -34,7 +34,6 @@ pub(crate) struct Arena<'a> {
     /// The gate that is kept; none in the control.
     pub(crate) gate: Option<Gate>,
     pub(crate) stop: &'a Stop,
-    pub(crate) locks: &'a LockWatch,
     pub(crate) deadlocks: Mutex<Vec<Deadlock>>,
     /// By group: attempts drawn from a shared schedule.
     pub(crate) drawn: Vec<AtomicU32>,
@@ -65,6 +64,10 @@ pub(crate) struct StepRun {
     pub(crate) ended: Instant,
     /// The server's clock when the start gate let it go.
     pub(crate) released: Option<SystemTime>,
+    /// The server's process.
+    pub(crate) pid: i32,
+    /// How long of it the server was seen waiting for a lock; known when the round is over.
+    pub(crate) blocked: Duration,
     pub(crate) ending: Ending,
 }
 
@@ -184,6 +187,8 @@ impl StepRun {
             sent: now,
             ended: now,
             released: None,
+            pid: 0,
+            blocked: Duration::ZERO,
             ending,
         }
     }
@@ -263,6 +268,8 @@ async fn run_step(
         sent,
         ended,
         released,
+        pid: lease.pid,
+        blocked: Duration::ZERO,
         ending,
     };
     Some((run, row))
@@ -277,11 +284,8 @@ impl Arena<'_> {
             victim,
         );
         deadlock.round = self.round;
+        deadlock.met = Some(at);
         for member in &mut deadlock.cycle {
-            if let Some(seen) = self.locks.last_wait(member.pid) {
-                member.relation = member.relation.take().or(seen.relation);
-                member.row = member.row.take().or(seen.row);
-            }
             self.board.read(|seats| {
                 // the statement that waited has been running for a while; one that was just sent is its successor
                 let waited =

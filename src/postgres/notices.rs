@@ -191,10 +191,7 @@ mod tests {
         let message = "duration: 177.972 ms  plan:\nQuery Text: update acct\n   set bal = 1\n\
             Update on acct  (cost=0.15..8.17 rows=0 width=0)\n  ->  Seq Scan on acct  (cost=0.15..8.17 rows=1 width=10)";
         let (took, text) = explained(message).unwrap();
-        assert_eq!(
-            (took.as_micros(), text),
-            (177_972, "update acct\n   set bal = 1")
-        );
+        assert_eq!((took.as_micros(), text), (177_972, "update acct\n   set bal = 1"));
         assert_eq!(explained("duration: long"), None);
         assert_eq!(explained("duration: -1 ms  plan:\nQuery Text: x"), None);
         assert_eq!(explained("hello"), None);

@@ -77,7 +77,7 @@ pub struct Race {
     pub reasons: Vec<Reason>,
     /// The pool over all rounds.
     pub pool: PoolResult,
-    /// Waits for locks over all rounds, by table, longest first.
+    /// Waits for locks over all rounds, by what was waited for, longest first.
     pub lock_waits: Vec<LockWaits>,
     /// Distinct deadlocks over all rounds, most frequent first.
     pub deadlocks: Vec<Deadlock>,
@@ -85,7 +85,7 @@ pub struct Race {
     pub server_deadlocks: Option<i64>,
     /// Samples taken of the server's locks.
     pub samples: u64,
-    /// Time the server took to answer them, in milliseconds.
+    /// Time they took, in milliseconds.
     pub samples_ms: f64,
     /// Why not all rounds were run.
     pub cut_short: Option<String>,
@@ -181,6 +181,10 @@ pub struct StepResult {
     pub outcomes: Outcomes,
     /// How long it took, from the opening of the gate.
     pub latency: Times,
+    /// Of that, seen waiting for locks, in milliseconds over all.
+    pub blocked_ms: f64,
+    /// The rest.
+    pub running_ms: f64,
 }
 
 /// What the server said of attempts that were not accepted.

@@ -1,0 +1,195 @@
+//! The connection that takes samples.
+//!
+//! Each sample asks what every backend does, which is cheap. Only when one of them waits for a lock, `pg_locks` is read,
+//! once, and every waiter paired with what is held on the same object; and only while a row is waited for, or a cycle
+//! stands, the tables are looked into.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::time::{Duration, Instant};
+
+use tokio_postgres::{Error, Row, Statement};
+
+use super::activity::{self, ACTIVITY, BackendState};
+use super::graph::{Place, Waiter, conflict, row_lock, table_lock};
+use super::locks::{LockWatch, Todo};
+use super::rows::Rows;
+use super::sighting::Sighting;
+use crate::postgres::Connection;
+
+/// How often samples are taken, where `deadlock_timeout` doesn't ask for more.
+const PERIOD: Duration = Duration::from_millis(20);
+/// After a sample the sampler rests for so many times what the sample took, so that it can't slow the race down much; but
+/// never for longer than half of `deadlock_timeout`.
+const PAUSE_PER_COST: u32 = 50;
+/// The sampler must not stand in the queues that it watches, nor read for long.
+const SETTINGS: &str = "set lock_timeout = '5ms'; set statement_timeout = '1s'";
+/// Rows whose keys are asked for after a sample.
+const ROWS_MAX: usize = 8;
+
+/// `what` names the locked object: one text, so that waiters and holders meet in a hash join and not in a nested loop.
+const SAMPLE: &str = "\
+with l as materialized (
+  select *, concat_ws('/', locktype, relation, page, tuple, virtualxid, transactionid, classid, objid, objsubid) as what
+  from pg_catalog.pg_locks
+  where locktype in ('relation', 'tuple', 'transactionid', 'advisory', 'object', 'virtualxid')
+    and (database is null or database in (0, (select oid from pg_catalog.pg_database where datname = current_database())))
+), w as materialized (
+  select * from l where not granted
+)
+select w.pid, h.pid as holder, w.mode, h.mode as holder_mode, w.locktype,
+       coalesce(w.relation, t.relation) as oid,
+       coalesce(w.relation, t.relation)::regclass::text as relation,
+       '(' || coalesce(w.page, t.page) || ',' || coalesce(w.tuple, t.tuple) || ')' as row,
+       t.mode as tuple_mode,
+       case w.objsubid when 1 then ((w.classid::int8 << 32) | w.objid::int8)::text
+                       when 2 then '(' || w.classid || ', ' || w.objid || ')' end as advisory,
+       AGE as micros
+from w
+left join l h on h.what = w.what and h.granted and h.pid <> w.pid
+left join l t on t.pid = w.pid and t.locktype = 'tuple' and w.locktype = 'transactionid'
+where w.pid <> pg_catalog.pg_backend_pid()";
+
+/// Takes samples of the server's locks.
+#[derive(Debug)]
+pub(crate) struct Sampler {
+    connection: Connection,
+    activity: Statement,
+    locks: Statement,
+    rows: Rows,
+    period: Duration,
+    period_max: Duration,
+}
+
+impl Sampler {
+    /// The members of a cycle stand there for `deadlock_timeout`: samples twice as often see them all.
+    pub(crate) async fn new(
+        connection: Connection,
+        server_version: u32,
+        deadlock_timeout: Duration,
+    ) -> Result<Sampler, Error> {
+        let period_max = (deadlock_timeout / 2).max(Duration::from_millis(1));
+        connection.batch_execute(SETTINGS).await?;
+        // waitstart came with PostgreSQL 14; it may be null for a moment
+        let age = match server_version {
+            140_000.. => "(extract(epoch from clock_timestamp() - w.waitstart) * 1e6)::int8",
+            _ => "null::int8",
+        };
+        Ok(Sampler {
+            activity: connection.prepare(ACTIVITY).await?,
+            locks: connection.prepare(&SAMPLE.replace("AGE", age)).await?,
+            rows: Rows::new(&connection).await?,
+            connection,
+            period: PERIOD.min(period_max),
+            period_max,
+        })
+    }
+
+    /// Samples until dropped; without samples when the connection is lost.
+    pub(crate) async fn watch(&self, watch: &LockWatch) -> Infallible {
+        loop {
+            let asked = Instant::now();
+            let Ok(todo) = self.sample(watch).await else {
+                return std::future::pending().await;
+            };
+            self.look(watch, todo).await;
+            let took = asked.elapsed();
+            watch.add_cost(took);
+            tokio::time::sleep((took * PAUSE_PER_COST).clamp(self.period, self.period_max)).await;
+        }
+    }
+
+    async fn sample(&self, watch: &LockWatch) -> Result<Todo, Error> {
+        let rows = self.connection.query(&self.activity, &[]).await?;
+        let at = Instant::now();
+        let states: HashMap<i32, BackendState> = rows.iter().map(|row| activity::read(row, at)).collect();
+        if !states.values().any(BackendState::waits_for_a_lock) {
+            return Ok(watch.record(at, states, &HashMap::new()));
+        }
+        let rows = self.connection.query(&self.locks, &[]).await?;
+        let at = Instant::now();
+        let mut waiters: HashMap<i32, Waiter> = HashMap::new();
+        for row in &rows {
+            let waiter = waiters.entry(row.get("pid")).or_insert_with(|| waiter(row, at));
+            let holder: (Option<i32>, Option<&str>) = (row.get("holder"), row.get("holder_mode"));
+            if let (Some(pid), Some(mode)) = holder
+                && conflict(row.get("mode"), mode)
+            {
+                waiter.holders.push(pid);
+            }
+        }
+        Ok(watch.record(at, states, &waiters))
+    }
+
+    /// Looks into the tables; what can't be read stays unknown.
+    async fn look(&self, watch: &LockWatch, todo: Todo) {
+        for (oid, row) in todo.rows.into_iter().take(ROWS_MAX) {
+            if let Some(key) = self.rows.key(&self.connection, oid, &row).await {
+                watch.resolved(oid, &row, &key);
+            }
+        }
+        if todo.cycle.is_empty() {
+            return;
+        }
+        let pids: Vec<i32> = todo.cycle.into_iter().collect();
+        let places = watch.read(|seen| {
+            let place = |pid: &i32| Some((*pid, seen.current(*pid)?.place.clone()));
+            pids.iter().filter_map(place).collect()
+        });
+        let at = Instant::now();
+        let Ok(found) = self.rows.locked(&self.connection, &pids).await else {
+            return watch.sighted(Sighting {
+                places,
+                ..Sighting::new(at)
+            });
+        };
+        watch.sighted(Sighting { at, places, ..found });
+    }
+}
+
+fn waiter(row: &Row, at: Instant) -> Waiter {
+    let age: Option<i64> = row.get("micros");
+    let waited = age.map(|a| Duration::from_micros(u64::try_from(a).unwrap_or(0)));
+    Waiter {
+        began: waited.and_then(|waited| at.checked_sub(waited)),
+        holders: Vec::new(),
+        place: place(row),
+    }
+}
+
+fn place(row: &Row) -> Place {
+    let mode: &str = row.get("mode");
+    let relation: Option<String> = row.get("relation");
+    let place = Place {
+        oid: row.get("oid"),
+        relation,
+        ..Place::default()
+    };
+    match row.get("locktype") {
+        "tuple" => Place {
+            row: row.get("row"),
+            lock: row_lock(mode).map(String::from),
+            ..place
+        },
+        "transactionid" => Place {
+            row: row.get("row"),
+            lock: row
+                .get::<_, Option<&str>>("tuple_mode")
+                .and_then(row_lock)
+                .map(String::from),
+            ..place
+        },
+        "relation" => Place {
+            lock: Some(table_lock(mode)),
+            ..place
+        },
+        "advisory" => Place {
+            relation: row
+                .get::<_, Option<String>>("advisory")
+                .map(|key| format!("advisory lock {key}")),
+            lock: Some(table_lock(mode)),
+            ..place
+        },
+        _ => place,
+    }
+}
