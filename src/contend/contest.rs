@@ -19,7 +19,7 @@ use crate::postgres::{self, Connection, Notices, ServerFacts, Target, explain};
 use crate::scenario::{Gate, Plan};
 use crate::stop::Stop;
 use crate::verify::{self, CheckResult};
-use crate::watch::{Evidence, LockWatch, Sampler, Stretch, Timeline};
+use crate::watch::{Deadlock, Evidence, LockWatch, Sampler, Stretch, Timeline};
 
 /// Attempts of the serial control at the most.
 const CONTROL_MAX: usize = 200;
@@ -195,7 +195,10 @@ impl<'a> Contest<'a> {
         let (samples, time) = locks.cost();
         *cost = (cost.0 + samples, cost.1 + time);
         let mut deadlocks = arena.deadlocks.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let tables: Vec<u32> = deadlocks.iter().flat_map(Deadlock::tables).collect();
+        let tables = self.sampler.names(&tables).await;
         let evidence = Evidence {
+            tables: &tables,
             locks: &locks,
             timeline: &timeline,
             notices: &self.notices,

@@ -214,7 +214,7 @@ fn waited_for(context: &str) -> Option<(String, String)> {
 }
 
 /// The innermost `SQL statement "update ..."`, which may have several lines.
-fn statement(context: &str) -> Option<&str> {
+pub(super) fn statement(context: &str) -> Option<&str> {
     let (_, rest) = context.split_once("SQL statement \"")?;
     let end = rest.find("\"\nPL/pgSQL function ").or_else(|| rest.find("\"\nSQL "));
     Some(&rest[..end.unwrap_or(rest.trim_end_matches('"').len())])

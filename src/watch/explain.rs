@@ -1,14 +1,16 @@
 //! A deadlock after its round: the victim's error, joined with what was seen while the cycle stood, and with what the
 //! server told the survivors.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
-use super::deadlock::{Deadlock, Held, Member, functions};
+use super::deadlock::{Deadlock, Held, Member, functions, statement};
 use super::graph::Place;
 use super::locks::LockWatch;
 use super::mistake::Mistake;
 use super::sighting::Sighting;
 use super::timeline::Timeline;
+use super::words;
 use crate::postgres::Notices;
 
 /// What is known of a round when it is over.
@@ -17,11 +19,18 @@ pub(crate) struct Evidence<'a> {
     pub(crate) locks: &'a LockWatch,
     pub(crate) timeline: &'a Timeline,
     pub(crate) notices: &'a Notices,
+    /// Names of tables that the server gave as numbers.
+    pub(crate) tables: &'a HashMap<u32, String>,
     /// A cycle stands for so long, and hardly longer.
     pub(crate) deadlock_timeout: Duration,
 }
 
 impl Deadlock {
+    /// Tables that the server has named by their number only.
+    pub(crate) fn tables(&self) -> impl Iterator<Item = u32> {
+        self.cycle.iter().filter_map(|m| words::read(&m.waits_for)?.oid)
+    }
+
     /// Adds what only others than the victim knew.
     pub(crate) fn explain(&mut self, evidence: Evidence<'_>) {
         let Some(met) = self.met else { return };
@@ -35,6 +44,10 @@ impl Deadlock {
             .map(|member| {
                 let seen = sighting.as_ref().and_then(|s| s.place(member.pid, member.blocked_by));
                 let seen = seen.or_else(|| evidence.locks.last_wait(member.pid, earliest, met));
+                let seen = match seen {
+                    Some(place) if place.relation.is_some() => Some(place),
+                    other => evidence.in_words(member).or(other),
+                };
                 member.add_place(seen, sighting.as_ref())
             })
             .collect();
@@ -45,6 +58,18 @@ impl Deadlock {
         add_holds(&mut self.cycle, &places, sighting.as_ref());
         self.mistake = Mistake::of(&self.cycle);
         self.advice = self.mistake.advice(&self.cycle);
+    }
+}
+
+impl Evidence<'_> {
+    /// What a member waited for, as the server told its victim.
+    fn in_words(&self, member: &Member) -> Option<Place> {
+        let place = words::read(&member.waits_for)?;
+        let name = place.oid.and_then(|oid| self.tables.get(&oid));
+        Some(Place {
+            relation: place.relation.or_else(|| name.cloned()),
+            ..place
+        })
     }
 }
 
@@ -95,6 +120,7 @@ impl Member {
         let step = evidence.timeline.at(self.pid, at).filter(|s| s.to >= at);
         if let Some(context) = step.and_then(|s| s.context.as_deref()) {
             self.at = functions(context);
+            self.sql = statement(context).map(String::from);
         }
     }
 }
@@ -131,7 +157,6 @@ fn add_holds(cycle: &mut [Member], places: &[Option<Place>], sighting: Option<&S
 mod tests {
     use super::super::sighting::LockedRow;
     use super::*;
-    use std::collections::HashMap;
     use std::time::Instant;
 
     const DETAIL: &str = "Process 1 waits for ShareLock on transaction 740; blocked by process 2.\n\
@@ -167,6 +192,7 @@ mod tests {
             locks: &locks,
             timeline: &Timeline::default(),
             notices: &Notices::default(),
+            tables: &HashMap::new(),
             deadlock_timeout: Duration::from_millis(200),
         });
         let told: Vec<_> = deadlock
@@ -190,6 +216,7 @@ mod tests {
             locks: &LockWatch::default(),
             timeline: &Timeline::default(),
             notices: &Notices::default(),
+            tables: &HashMap::new(),
             deadlock_timeout: Duration::from_millis(200),
         });
         assert_eq!(deadlock.cycle[0].row.as_deref(), Some("(0,2)"));

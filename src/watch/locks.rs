@@ -150,13 +150,20 @@ impl LockWatch {
             .keys()
             .filter_map(|pid| seen.by_pid.get(pid)?.last().copied())
             .collect();
-        for (pid, place) in &mut sighting.places {
-            let known = seen
-                .by_pid
-                .get(pid)
-                .and_then(|w| w.last())
-                .map(|w| &seen.waits[*w].place);
-            place.key = place.key.take().or_else(|| known?.key.clone());
+        let pids: Vec<i32> = sighting.places.keys().copied().collect();
+        for pid in &pids {
+            let Some(index) = seen.by_pid.get(pid).and_then(|w| w.last()).copied() else {
+                continue;
+            };
+            let others = pids.iter().filter(|other| *other != pid);
+            let places = others.filter_map(|other| sighting.place(*pid, *other));
+            // keys have come since the sample, and rows that no lock names
+            if let Some(found) = places.into_iter().find(|p| p.relation.is_some()) {
+                let place = &mut seen.waits[index].place;
+                let key = place.key.take().or(found.key.clone());
+                *place = Place { key, ..found };
+            }
+            sighting.places.insert(*pid, seen.waits[index].place.clone());
         }
         seen.sightings.push_back(sighting);
         if seen.sightings.len() > SIGHTINGS_MAX {

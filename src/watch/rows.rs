@@ -1,11 +1,10 @@
 //! Rows that are locked, looked up while they are: after the transactions have ended, a ctid leads nowhere.
 
 use std::collections::HashMap;
-use std::fmt::Write as _;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-use tokio_postgres::{Client, Error, SimpleQueryMessage, SimpleQueryRow, Statement};
+use tokio_postgres::{Client, Error, SimpleQueryMessage, Statement};
 
 use super::graph::member_lock;
 use super::sighting::{LockedRow, Sighting};
@@ -67,6 +66,8 @@ struct Table {
     name: String,
     /// Name, and name as SQL has it.
     key: Vec<(String, String)>,
+    /// Reads the key of a row.
+    by_ctid: Option<Statement>,
 }
 
 impl Rows {
@@ -85,16 +86,10 @@ impl Rows {
         if table.key.is_empty() {
             return Some(format!("ctid {row}"));
         }
-        let sql = format!(
-            "select {} from only {} t where t.ctid = '{row}'",
-            table.columns(),
-            table.name
-        );
-        let found = client.simple_query(&sql).await.ok()?;
-        found.iter().find_map(|message| match message {
-            SimpleQueryMessage::Row(values) => Some(table.name_row(values, 0)),
-            _ => None,
-        })
+        let by_ctid = table.by_ctid.as_ref()?;
+        let found = client.query_opt(by_ctid, &[&row]).await.ok()??;
+        let values: Vec<Option<String>> = found.get(0);
+        Some(table.name_row(values.iter().map(Option::as_deref)))
     }
 
     /// The rows that these processes have locked, in tables that are small enough.
@@ -131,7 +126,7 @@ impl Rows {
                         oid,
                         relation: table.name.clone(),
                         row: values.get(0).unwrap_or_default().to_string(),
-                        key: (!table.key.is_empty()).then(|| table.name_row(&values, 2)),
+                        key: (!table.key.is_empty()).then(|| table.name_row((2..).map(|i| values.get(i)))),
                         owners: read_owners(values.get(1).unwrap_or_default(), &owners),
                     });
                 }
@@ -155,6 +150,10 @@ impl Rows {
                 .await?
                 .get(0);
         }
+        if !table.key.is_empty() {
+            // one that can't be read keeps its rows to itself
+            table.by_ctid = client.prepare(&table.by_ctid()).await.ok();
+        }
         self.lock().insert(oid, table.clone());
         Ok(table)
     }
@@ -168,6 +167,15 @@ impl Table {
     fn columns(&self) -> String {
         let columns: Vec<&str> = self.key.iter().map(|(_, sql)| sql.as_str()).collect();
         columns.join(", ")
+    }
+
+    fn by_ctid(&self) -> String {
+        let columns: Vec<String> = self.key.iter().map(|(_, sql)| format!("{sql}::text")).collect();
+        format!(
+            "select array[{}] from only {} t where t.ctid = $1::text::tid",
+            columns.join(", "),
+            self.name
+        )
     }
 
     /// Rows whose xmax is one of these transactions, or a group of lockers with one of them in it. A number that is no
@@ -192,15 +200,10 @@ impl Table {
         )
     }
 
-    fn name_row(&self, values: &SimpleQueryRow, first: usize) -> String {
-        let mut text = String::new();
-        for (i, (name, _)) in self.key.iter().enumerate() {
-            let comma = if i > 0 { ", " } else { "" };
-            let value = values.get(first + i).unwrap_or("NULL");
-            // a String takes everything
-            let _ = write!(text, "{comma}{name} = {value}");
-        }
-        text
+    fn name_row<'a>(&self, values: impl Iterator<Item = Option<&'a str>>) -> String {
+        let pairs = self.key.iter().zip(values);
+        let pairs = pairs.map(|((name, _), value)| format!("{name} = {}", value.unwrap_or("NULL")));
+        pairs.collect::<Vec<_>>().join(", ")
     }
 }
 
@@ -237,6 +240,7 @@ mod tests {
         let table = Table {
             name: "public.room".into(),
             key: vec![("id".into(), "t.id".into())],
+            by_ctid: None,
         };
         let sql = table.locked([&"740".to_string(), &"741".to_string()].into_iter());
         assert!(sql.contains("from only public.room t"), "{sql}");

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::convert::Infallible;
 use std::time::{Duration, Instant};
 
+use futures_util::future;
 use tokio_postgres::{Error, Row, Statement};
 
 use super::activity::{self, ACTIVITY, BackendState};
@@ -87,45 +88,64 @@ impl Sampler {
 
     /// Samples until dropped; without samples when the connection is lost.
     pub(crate) async fn watch(&self, watch: &LockWatch) -> Infallible {
+        let mut waited = false;
         loop {
             let asked = Instant::now();
-            let Ok(todo) = self.sample(watch).await else {
-                return std::future::pending().await;
-            };
-            self.look(watch, todo).await;
+            match self.sample(watch, waited).await {
+                Ok((any, todo)) => {
+                    waited = any;
+                    self.look(watch, todo).await;
+                }
+                // a sample that took too long is left out
+                Err(error) if error.as_db_error().is_some() && !self.connection.is_closed() => {}
+                Err(_) => return std::future::pending().await,
+            }
             let took = asked.elapsed();
             watch.add_cost(took);
             tokio::time::sleep((took * PAUSE_PER_COST).clamp(self.period, self.period_max)).await;
         }
     }
 
-    async fn sample(&self, watch: &LockWatch) -> Result<Todo, Error> {
-        let rows = self.connection.query(&self.activity, &[]).await?;
-        let at = Instant::now();
-        let states: HashMap<i32, BackendState> = rows.iter().map(|row| activity::read(row, at)).collect();
-        if !states.values().any(BackendState::waits_for_a_lock) {
-            return Ok(watch.record(at, states, &HashMap::new()));
-        }
-        let rows = self.connection.query(&self.locks, &[]).await?;
-        let at = Instant::now();
-        let mut waiters: HashMap<i32, Waiter> = HashMap::new();
-        for row in &rows {
-            let waiter = waiters.entry(row.get("pid")).or_insert_with(|| waiter(row, at));
-            let holder: (Option<i32>, Option<&str>) = (row.get("holder"), row.get("holder_mode"));
-            if let (Some(pid), Some(mode)) = holder
-                && conflict(row.get("mode"), mode)
-            {
-                waiter.holders.push(pid);
+    /// Whether anybody waits, and what to look into. Where somebody `waited` a moment ago, both questions are sent at once.
+    async fn sample(&self, watch: &LockWatch, waited: bool) -> Result<(bool, Todo), Error> {
+        let activity = self.connection.query(&self.activity, &[]);
+        let locks = self.connection.query(&self.locks, &[]);
+        let (activity, locks) = match waited {
+            true => {
+                let (activity, locks) = future::join(activity, locks).await;
+                (activity?, Some(locks?))
             }
+            false => (activity.await?, None),
+        };
+        let at = Instant::now();
+        let states: HashMap<i32, BackendState> = activity.iter().map(|row| activity::read(row, at)).collect();
+        let any = states.values().any(BackendState::waits_for_a_lock);
+        let locks = match locks {
+            None if any => self.connection.query(&self.locks, &[]).await?,
+            locks => locks.unwrap_or_default(),
+        };
+        let at = Instant::now();
+        let waiters = read_waiters(&locks, at);
+        Ok((any, watch.record(at, states, &waiters)))
+    }
+
+    /// The names of tables; those that are gone have none.
+    pub(crate) async fn names(&self, tables: &[u32]) -> HashMap<u32, String> {
+        if tables.is_empty() {
+            return HashMap::new();
         }
-        Ok(watch.record(at, states, &waiters))
+        let sql = "select oid, oid::regclass::text from pg_catalog.pg_class where oid = any ($1)";
+        let rows = self.connection.query(sql, &[&tables]).await.unwrap_or_default();
+        rows.iter().map(|row| (row.get(0), row.get(1))).collect()
     }
 
     /// Looks into the tables; what can't be read stays unknown.
     async fn look(&self, watch: &LockWatch, todo: Todo) {
-        for (oid, row) in todo.rows.into_iter().take(ROWS_MAX) {
-            if let Some(key) = self.rows.key(&self.connection, oid, &row).await {
-                watch.resolved(oid, &row, &key);
+        let rows: Vec<(u32, String)> = todo.rows.into_iter().take(ROWS_MAX).collect();
+        let keys = rows.iter().map(|(oid, row)| self.rows.key(&self.connection, *oid, row));
+        for ((oid, row), key) in rows.iter().zip(future::join_all(keys).await) {
+            if let Some(key) = key {
+                watch.resolved(*oid, row, &key);
             }
         }
         if todo.cycle.is_empty() {
@@ -145,6 +165,20 @@ impl Sampler {
         };
         watch.sighted(Sighting { at, places, ..found });
     }
+}
+
+fn read_waiters(rows: &[Row], at: Instant) -> HashMap<i32, Waiter> {
+    let mut waiters: HashMap<i32, Waiter> = HashMap::new();
+    for row in rows {
+        let waiter = waiters.entry(row.get("pid")).or_insert_with(|| waiter(row, at));
+        let holder: (Option<i32>, Option<&str>) = (row.get("holder"), row.get("holder_mode"));
+        if let (Some(pid), Some(mode)) = holder
+            && conflict(row.get("mode"), mode)
+        {
+            waiter.holders.push(pid);
+        }
+    }
+    waiters
 }
 
 fn waiter(row: &Row, at: Instant) -> Waiter {

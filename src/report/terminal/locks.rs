@@ -214,10 +214,7 @@ fn one<W: Write>(paper: &mut Paper<'_, W>, deadlock: &Deadlock, member: &Member)
         paper.line(8, &format!("at {at}"))?;
     }
     if member.at.is_empty() && !member.victim && deadlock.cycle.iter().any(|m| !m.at.is_empty()) {
-        paper.line(
-            8,
-            "at a line that is not known: the server tells its victim, and superusers that have auto_explain",
-        )?;
+        paper.line(8, "at a line that the server told nobody")?;
     }
     match &member.sql {
         Some(sql) if !member.at.is_empty() => paper.line(8, &format!("there: {}", one_line(sql))),
