@@ -29,6 +29,9 @@ const COMMIT: &str = "SELECT pg_catalog.pg_current_xact_id_if_assigned()::text; 
 /// How long BEGIN, COMMIT and ROLLBACK may take, beside the limits of an attempt.
 const CONTROL_MAX: Duration = Duration::from_secs(30);
 
+/// Shorter waits are not looked for: the samples hardly see them.
+const WAIT_MIN: Duration = Duration::from_millis(2);
+
 /// Where there is no server, no session asks for a connection more often than this.
 const CONNECT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -54,6 +57,8 @@ struct Answered {
     step: usize,
     ending: Ending,
     took: Duration,
+    /// Of that, seen waiting for locks.
+    blocked: Duration,
 }
 
 impl Session<'_> {
@@ -170,7 +175,14 @@ impl Session<'_> {
             }
             _ => None,
         };
-        for Answered { step, ending, took } in answered {
+        for Answered {
+            step,
+            ending,
+            took,
+            blocked,
+        } in answered
+        {
+            tally.groups[self.chair.group].steps[step].blocked += blocked;
             match rolled_back {
                 Some(outcome) if ending.outcome() == Outcome::Accepted => {
                     tally.step(self.chair.group, step, key, outcome, took);
@@ -344,6 +356,7 @@ impl Session<'_> {
                         step: i,
                         ending: ending.clone(),
                         took: Duration::ZERO,
+                        blocked: Duration::ZERO,
                     });
                     return Tried::Ended(ending);
                 }
@@ -365,17 +378,16 @@ impl Session<'_> {
             } else {
                 self.step(course, i, step, lease, values, gated).await
             };
-            let Some((ending, took, row)) = run else {
+            let Some((answer, row)) = run else {
                 return Tried::Interrupted;
             };
-            if self.is_interruption(&ending, course) {
+            if self.is_interruption(&answer.ending, course) {
                 return Tried::Interrupted;
             }
-            let accepted = ending.outcome() == Outcome::Accepted;
-            let last = (!accepted).then(|| ending.clone());
-            answered.push(Answered { step: i, ending, took });
+            let refused = (answer.ending.outcome() != Outcome::Accepted).then(|| answer.ending.clone());
+            answered.push(answer);
             results.push(row);
-            if let Some(ending) = last {
+            if let Some(ending) = refused {
                 return Tried::Ended(ending);
             }
         }
@@ -391,14 +403,22 @@ impl Session<'_> {
         lease: &Lease,
         values: TextRow,
         gated: bool,
-    ) -> Option<(Ending, Duration, Option<TextRow>)> {
+    ) -> Option<(Answered, Option<TextRow>)> {
         let arena = self.arena;
         let at = arena.prepared.first_statement[self.chair.group] + index;
         // a group without a gate has none, and a gated one has the race's
         let gate = arena.gate.filter(|_| gated && self.group.gate != Gate::None);
         let statement = match lease.statement(at, &step.statement.sql).await {
             Ok(statement) => statement,
-            Err(error) => return Some((Ending::of(&error, &step.reject), Duration::ZERO, None)),
+            Err(error) => {
+                let answered = Answered {
+                    step: index,
+                    ending: Ending::of(&error, &step.reject),
+                    took: Duration::ZERO,
+                    blocked: Duration::ZERO,
+                };
+                return Some((answered, None));
+            }
         };
         let start = match gate {
             Some(Gate::Start) => lease.prepare_cached(START).await.ok(),
@@ -462,7 +482,18 @@ impl Session<'_> {
         let opened = wave.and_then(|w| w.opened.get().copied());
         let from = opened.filter(|o| *o > sent && *o < ended).unwrap_or(sent);
         course.held += from - came;
-        Some((ending, ended - from, row))
+        let took = ended - from;
+        let blocked = match took < WAIT_MIN {
+            true => Duration::ZERO,
+            false => arena.waited(self.seat, &ending, lease.pid, from, ended),
+        };
+        let answered = Answered {
+            step: index,
+            ending,
+            took,
+            blocked,
+        };
+        Some((answered, row))
     }
 
     fn begin(&self, lease: &Lease, step: usize, values: Arc<TextRow>, sent: Instant) {

@@ -1,6 +1,6 @@
 //! A plan on a server: its connections, its serial control and its rounds.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -20,12 +20,12 @@ use super::session::Session;
 use super::tally::Tally;
 use super::{ContendError, Event, Pulse, Round, Run, dry_call, result, settle};
 use crate::postgres::pool::{self, AcquireError, Pool};
-use crate::postgres::{self, Connection, ServerFacts, Target, explain};
+use crate::postgres::{self, Connection, Notices, ServerFacts, Target, explain};
 use crate::scenario::{Gate, Plan, Recycling, Rule, Schedule};
 use crate::stop::Stop;
 use crate::verdict;
 use crate::verify::{self, CheckResult};
-use crate::watch::Sampler;
+use crate::watch::{Deadlock, Evidence, Sampler};
 
 /// Attempts of the serial control at the most.
 const CONTROL_MAX: usize = 200;
@@ -51,6 +51,8 @@ pub(super) struct Contest<'a> {
     pools: Vec<Pool>,
     keeper: Option<Keeper>,
     sampler: Sampler,
+    notices: Notices,
+    deadlock_timeout: Duration,
     pub(super) gate_tables: Vec<String>,
     pub(super) notes: Vec<String>,
 }
@@ -90,6 +92,7 @@ impl<'a> Contest<'a> {
         let sampler = Sampler::new(watcher, facts.version_number, facts.deadlock_timeout())
             .await
             .map_err(lost)?;
+        let notices = Notices::probe(&control).await;
         let mut pools = Vec::new();
         for (i, settings) in plan.pools.iter().enumerate() {
             let options = pool::Options {
@@ -102,7 +105,7 @@ impl<'a> Contest<'a> {
                     Recycling::Clean => RecyclingMethod::Clean,
                 },
             };
-            let pool = Pool::new(target, &options)?;
+            let pool = Pool::new(target, &options, &notices)?;
             if !settings.on_demand && plan.sessions_of(i) > 0 {
                 warm_up(plan, i, &prepared, &pool).await?;
             }
@@ -118,6 +121,8 @@ impl<'a> Contest<'a> {
             pools,
             keeper,
             sampler,
+            notices,
+            deadlock_timeout: facts.deadlock_timeout(),
             gate_tables,
             notes,
         })
@@ -138,6 +143,7 @@ impl<'a> Contest<'a> {
             gate: None,
             stop: Stop::default(),
             locks: Arc::default(),
+            timeline: Mutex::default(),
             drawn: groups().map(|_| Default::default()).collect(),
             arrivals: groups().map(|_| Default::default()).collect(),
             leaked: Mutex::default(),
@@ -231,9 +237,10 @@ impl<'a> Contest<'a> {
             Some(arena.arrivals[i].keep(&arena, i, ramp, arena.began + group.start))
         }));
         let mut aborted = None;
+        let meets = |pids: &HashSet<i32>| arena.meets(pids);
         let (_, waves, _) = tokio::select! {
             raced = future::join3(sessions, kept, arrivals) => raced,
-            never = self.sampler.watch(&arena.locks) => match never {},
+            never = self.sampler.watch(&arena.locks, &meets) => match never {},
             never = self.end_early(&arena) => match never {},
             never = self.abort_when_hopeless(&arena, &mut aborted) => match never {},
             never = pulses(&arena, on_event) => match never {},
@@ -246,14 +253,13 @@ impl<'a> Contest<'a> {
         if self.control.is_closed() {
             broke_off = Some("the connection to the server was lost".into());
         }
-        let sessions = names(self.plan, &arena.board);
-        let closed: Vec<_> = waves.iter().map(|w| (w.closed, w.opened)).collect();
-        let lock_waits = arena
-            .locks
-            .by_relation(&sessions, self.keeper.as_ref().map(|k| k.pid), &closed);
+        let closed = waves.iter().map(|w| (w.closed, w.opened)).collect();
+        arena.locks.set_arranged(self.keeper.as_ref().map(|k| k.pid), closed);
+        let lock_waits = arena.locks.lock_waits(&arena.timeline());
         let (samples, time) = arena.locks.cost();
         *cost = (cost.0 + samples, cost.1 + time);
         let mut tally = std::mem::take(&mut *arena.tally());
+        self.explain(&arena, &mut tally.deadlocks).await;
         let settled = settle::settle(&self.control, self.plan, &self.prepared, &arena.keys, &mut tally).await;
         let checks = match self.checks().await {
             Ok(checks) => checks,
@@ -273,6 +279,21 @@ impl<'a> Contest<'a> {
             took,
         };
         (Some(round), broke_off.or(aborted))
+    }
+
+    /// Adds to the deadlocks of a round what only others than their victims knew.
+    async fn explain(&self, arena: &Arena, deadlocks: &mut [Deadlock]) {
+        let tables: Vec<u32> = deadlocks.iter().flat_map(Deadlock::tables).collect();
+        let tables = self.sampler.names(&tables).await;
+        let timeline = arena.timeline();
+        let evidence = Evidence {
+            tables: &tables,
+            locks: &arena.locks,
+            timeline: &timeline,
+            notices: &self.notices,
+            deadlock_timeout: self.deadlock_timeout,
+        };
+        deadlocks.iter_mut().for_each(|deadlock| deadlock.explain(evidence));
     }
 
     /// Stops a round when the run is stopped, or the server gone; then what still runs after a while is cancelled, until
@@ -416,21 +437,6 @@ async fn one_after_another(arena: &Arena, seats: &[Chair]) {
             break;
         }
     }
-}
-
-/// Whose the server's processes are.
-fn names(plan: &Plan, board: &Board) -> HashMap<i32, String> {
-    board.read(|seats| {
-        let mut names: HashMap<i32, String> = HashMap::new();
-        for (seat, activity) in seats.iter().flat_map(|s| s.recent.iter().map(move |a| (s, a))) {
-            let name = format!("{} {}", plan.groups[seat.group].name, seat.session);
-            let known = names.entry(activity.pid).or_insert_with(|| name.clone());
-            if *known != name {
-                *known = format!("the sessions of process {}", activity.pid);
-            }
-        }
-        names
-    })
 }
 
 /// Tells how the round goes, for ever.

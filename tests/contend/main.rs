@@ -10,6 +10,7 @@
 mod common;
 
 mod bundled;
+mod deadlocks;
 mod gates;
 mod interrupt;
 mod outcomes;
