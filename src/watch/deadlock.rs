@@ -80,9 +80,16 @@ pub struct Held {
 }
 
 impl Member {
-    /// What it waited for, when that is known.
-    pub(super) fn wanted(&self) -> Option<(&String, Option<&String>)> {
-        Some((self.relation.as_ref()?, self.key.as_ref().or(self.row.as_ref())))
+    /// Whether it wanted the same as another one; none where that is not known.
+    pub(super) fn wants_the_same(&self, other: &Member) -> Option<bool> {
+        if self.relation.as_ref()? != other.relation.as_ref()? {
+            return Some(false);
+        }
+        match ((&self.key, &other.key), (&self.row, &other.row)) {
+            ((Some(a), Some(b)), _) | (_, (Some(a), Some(b))) => Some(a == b),
+            ((None, None), (None, None)) => Some(true),
+            _ => None,
+        }
     }
 
     /// It waited for the end of another one's insert. Only the victim is told; of the others the server shows no table.
@@ -159,7 +166,9 @@ impl Deadlock {
 
     /// How much is known of it, and how short it is: of equal ones the best stands for all.
     fn worth(&self) -> (bool, usize, std::cmp::Reverse<usize>) {
-        let unknown = |m: &Member| usize::from(m.at.is_empty()) + usize::from(m.wanted().is_none());
+        let unknown = |m: &Member| {
+            usize::from(m.at.is_empty()) + usize::from(m.relation.is_none()) + usize::from(m.key.is_none())
+        };
         let unknown: usize = self.cycle.iter().map(unknown).sum();
         (
             self.mistake != Mistake::Unknown,

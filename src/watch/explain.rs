@@ -13,6 +13,9 @@ use super::timeline::Timeline;
 use super::words;
 use crate::postgres::Notices;
 
+/// How long an answer may lie there before it is read.
+const READ_LATE: Duration = Duration::from_millis(5);
+
 /// What is known of a round when it is over.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Evidence<'a> {
@@ -34,28 +37,30 @@ impl Deadlock {
     /// Adds what only others than the victim knew.
     pub(crate) fn explain(&mut self, evidence: Evidence<'_>) {
         let Some(met) = self.met else { return };
-        let pids: Vec<i32> = self.cycle.iter().map(|m| m.pid).collect();
         // the server may be late, but not for as long as the next cycle of the same would take
         let earliest = met.checked_sub(evidence.deadlock_timeout * 2).unwrap_or(met);
-        let sighting = evidence.locks.sighting(&pids, earliest, met);
-        let places: Vec<Option<Place>> = self
+        let sightings: Vec<Vec<Sighting>> = self
             .cycle
-            .iter_mut()
-            .map(|member| {
-                let seen = sighting.as_ref().and_then(|s| s.place(member.pid, member.blocked_by));
-                let seen = seen.or_else(|| evidence.locks.last_wait(member.pid, earliest, met));
-                let seen = match seen {
-                    Some(place) if place.relation.is_some() => Some(place),
-                    other => evidence.in_words(member).or(other),
-                };
-                member.add_place(seen, sighting.as_ref())
-            })
+            .iter()
+            .map(|member| evidence.locks.sightings(member.pid, earliest, met))
             .collect();
-        let at = sighting.as_ref().map_or(met, |s| s.at);
-        for member in self.cycle.iter_mut().filter(|m| !m.victim) {
+        let mut places: Vec<Option<Place>> = Vec::new();
+        for (member, sightings) in self.cycle.iter_mut().zip(&sightings) {
+            let seen = sightings.iter().find_map(|s| s.place(member.pid, member.blocked_by));
+            let seen = seen.or_else(|| evidence.in_words(member));
+            places.push(member.add_place(seen, sightings));
+        }
+        share_keys(&mut self.cycle, &mut places);
+        for (member, sightings) in self.cycle.iter_mut().zip(&sightings).filter(|(m, _)| !m.victim) {
+            let standing = |s: &&Sighting| {
+                s.holders
+                    .get(&member.pid)
+                    .is_some_and(|h| h.contains(&member.blocked_by))
+            };
+            let at = sightings.iter().find(standing).map_or(met, |s| s.at);
             member.add_lines(evidence, at);
         }
-        add_holds(&mut self.cycle, &places, sighting.as_ref());
+        add_holds(&mut self.cycle, &places, &sightings);
         self.mistake = Mistake::of(&self.cycle);
         self.advice = self.mistake.advice(&self.cycle);
     }
@@ -75,7 +80,7 @@ impl Evidence<'_> {
 
 impl Member {
     /// What it waited for: the victim's error has the first word, because it is surely of this wait.
-    fn add_place(&mut self, seen: Option<Place>, sighting: Option<&Sighting>) -> Option<Place> {
+    fn add_place(&mut self, seen: Option<Place>, sightings: &[Sighting]) -> Option<Place> {
         if self.inserts {
             return None;
         }
@@ -84,7 +89,7 @@ impl Member {
         if let Some((relation, row)) = told
             && place.row.as_ref() != Some(&row)
         {
-            place = match sighting.and_then(|s| s.named(&relation, &row)) {
+            place = match sightings.iter().find_map(|s| s.named(&relation, &row)) {
                 Some(found) => Place {
                     oid: Some(found.oid),
                     relation: Some(found.relation.clone()),
@@ -112,7 +117,9 @@ impl Member {
 
     /// Where it stood: told with the statement that waited, or with the error that it ended in later.
     fn add_lines(&mut self, evidence: Evidence<'_>, at: std::time::Instant) {
-        if let Some(slow) = evidence.notices.slow(self.pid, at) {
+        // a notice may have been read before the victim's error was
+        let slow = |at| evidence.notices.slow(self.pid, at);
+        if let Some(slow) = slow(at).or_else(|| slow(at.checked_sub(READ_LATE)?)) {
             self.at = slow.context.as_deref().map(functions).unwrap_or_default();
             self.sql = Some(slow.text);
             return;
@@ -125,8 +132,25 @@ impl Member {
     }
 }
 
+/// The key of a row that one of them shows is that of the others, too.
+fn share_keys(cycle: &mut [Member], places: &mut [Option<Place>]) {
+    let known: Vec<Place> = places.iter().flatten().filter(|p| p.key.is_some()).cloned().collect();
+    for (member, place) in cycle.iter_mut().zip(places) {
+        let Some(place) = place.as_mut().filter(|p| p.key.is_none() && p.row.is_some()) else {
+            continue;
+        };
+        if let Some(same) = known
+            .iter()
+            .find(|k| k.relation == place.relation && k.row == place.row)
+        {
+            place.key.clone_from(&same.key);
+            member.key.clone_from(&same.key);
+        }
+    }
+}
+
 /// Each holds what those wait for whom it blocks.
-fn add_holds(cycle: &mut [Member], places: &[Option<Place>], sighting: Option<&Sighting>) {
+fn add_holds(cycle: &mut [Member], places: &[Option<Place>], sightings: &[Vec<Sighting>]) {
     let mut holds: Vec<Vec<Held>> = vec![Vec::new(); cycle.len()];
     for (waiter, place) in cycle.iter().zip(places) {
         let holder = cycle.iter().position(|m| m.pid == waiter.blocked_by);
@@ -134,7 +158,8 @@ fn add_holds(cycle: &mut [Member], places: &[Option<Place>], sighting: Option<&S
             continue;
         };
         let pid = cycle[holder].pid;
-        let lock = sighting.and_then(|s| s.held(pid, place));
+        let seen = &sightings[holder];
+        let lock = seen.iter().find_map(|s| s.held(pid, place));
         // the first in the queue for a row has a lock that says so
         let queue = waiter
             .waits_for
@@ -145,7 +170,7 @@ fn add_holds(cycle: &mut [Member], places: &[Option<Place>], sighting: Option<&S
             row: place.row.clone(),
             key: place.key.clone(),
             lock: lock.or(queue).map(String::from),
-            by_reference: sighting.is_some_and(|s| s.refers(pid, place)),
+            by_reference: seen.iter().any(|s| s.refers(pid, place)),
         });
     }
     for (member, holds) in cycle.iter_mut().zip(holds) {
@@ -185,6 +210,7 @@ mod tests {
         let locks = LockWatch::default();
         locks.sighted(Sighting {
             places: HashMap::from([(1, waits("(0,2)")), (2, waits("(0,1)"))]),
+            holders: HashMap::from([(1, vec![2]), (2, vec![1])]),
             rows: vec![row("(0,2)", "id = 2", 2), row("(0,1)", "id = 1", 1)],
             ..Sighting::new(met)
         });

@@ -1,6 +1,6 @@
 //! What the samples of a round have shown: who waited for what, from when to when, and behind whom.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -67,8 +67,8 @@ pub(super) struct Segment {
 pub(super) struct Todo {
     /// Rows that are waited for, by table and ctid, whose key isn't known.
     pub(super) rows: BTreeSet<(u32, String)>,
-    /// Processes that wait for one another, when it is news.
-    pub(super) cycle: BTreeSet<i32>,
+    /// Processes that wait for one another, or behind these, and for whom, when it is news.
+    pub(super) cycle: BTreeMap<i32, Vec<i32>>,
 }
 
 impl LockWatch {
@@ -110,20 +110,11 @@ impl LockWatch {
             .sum()
     }
 
-    /// What a process waited for last, if it was seen waiting since `from`.
-    pub(super) fn last_wait(&self, pid: i32, from: Instant, to: Instant) -> Option<Place> {
+    /// The sightings of that time in which the process is, latest first.
+    pub(super) fn sightings(&self, pid: i32, from: Instant, to: Instant) -> Vec<Sighting> {
         let seen = self.lock();
-        let waits = seen.by_pid.get(&pid)?.iter().rev().map(|w| &seen.waits[*w]);
-        let mut of_then = waits.filter(|w| w.segments.first().is_some_and(|s| s.from <= to));
-        let wait = of_then.next().filter(|w| w.until() >= Some(from))?;
-        Some(wait.place.clone())
-    }
-
-    /// The latest sighting of a cycle of these processes in that time.
-    pub(super) fn sighting(&self, pids: &[i32], from: Instant, to: Instant) -> Option<Sighting> {
-        let seen = self.lock();
-        let fits = |s: &&Sighting| s.at >= from && s.at <= to && pids.iter().all(|pid| s.places.contains_key(pid));
-        seen.sightings.iter().rev().find(fits).cloned()
+        let fits = |s: &&Sighting| s.at >= from && s.at <= to && s.places.contains_key(&pid);
+        seen.sightings.iter().rev().filter(fits).cloned().collect()
     }
 
     pub(super) fn read<T>(&self, read: impl FnOnce(&Seen) -> T) -> T {
@@ -213,10 +204,16 @@ impl LockWatch {
                 todo.rows.insert((oid, row.clone()));
             }
         }
-        let cycle = in_cycles(waiters);
-        let waits = cycle.iter().filter_map(|pid| seen.by_pid.get(pid)?.last());
-        if waits.copied().any(|wait| !seen.standing.contains(&wait)) {
-            todo.cycle = cycle;
+        let members = in_cycles(waiters);
+        let mut waits = members.iter().filter_map(|pid| seen.by_pid.get(pid)?.last());
+        if waits.any(|wait| !seen.standing.contains(wait)) {
+            // who stands behind a cycle will be in the next one, as soon as this one is broken
+            let behind = waiters.keys().filter(|pid| root(**pid, waiters) == Root::Cycle);
+            todo.cycle = members
+                .iter()
+                .chain(behind)
+                .map(|pid| (*pid, waiters[pid].holders.clone()))
+                .collect();
         }
         seen.states = states;
         todo
@@ -408,14 +405,14 @@ mod tests {
         assert!(watch.record(at(10), HashMap::new(), &queue).rows.is_empty());
         // 2 has got the row and changed it; 3 waits for 2's transaction
         watch.record(at(20), HashMap::new(), &HashMap::from([(3, waiter(at(12), 2, None))]));
-        let place = watch.last_wait(3, at(0), at(30)).unwrap();
+        let place = watch.read(|seen| seen.current(3).unwrap().place.clone());
         assert_eq!(
             (place.relation.as_deref(), place.key.as_deref()),
             (Some("room"), Some("id = 7"))
         );
         // somebody who never stood in that queue holds something else
         watch.record(at(30), HashMap::new(), &HashMap::from([(3, waiter(at(25), 8, None))]));
-        assert_eq!(watch.last_wait(3, at(0), at(40)).unwrap().relation, None);
+        assert_eq!(watch.read(|seen| seen.current(3).unwrap().place.relation.clone()), None);
     }
 
     #[test]
@@ -423,10 +420,14 @@ mod tests {
         let zero = Instant::now();
         let at = |ms: u64| zero + Duration::from_millis(ms);
         let watch = LockWatch::default();
-        let cycle = HashMap::from([(1, waiter(at(1), 2, None)), (2, waiter(at(2), 1, None))]);
+        let cycle = HashMap::from([
+            (1, waiter(at(1), 2, None)),
+            (2, waiter(at(2), 1, None)),
+            (3, waiter(at(3), 1, None)),
+        ]);
         let states = HashMap::from([(1, state("active", at(1)))]);
         let todo = watch.record(at(5), states, &cycle);
-        assert_eq!(todo.cycle, BTreeSet::from([1, 2]));
+        assert_eq!(todo.cycle, BTreeMap::from([(1, vec![2]), (2, vec![1]), (3, vec![1])]));
         assert_eq!(watch.activity(1).unwrap().state, "active");
         let places = cycle.iter().map(|(pid, w)| (*pid, w.place.clone())).collect();
         watch.sighted(Sighting {
@@ -435,9 +436,8 @@ mod tests {
         });
         assert!(watch.record(at(10), HashMap::new(), &cycle).cycle.is_empty());
         assert!(watch.activity(1).is_none());
-        assert!(watch.sighting(&[1, 2], at(0), at(20)).is_some());
-        assert!(watch.sighting(&[1, 3], at(0), at(20)).is_none());
-        assert!(watch.sighting(&[1, 2], at(6), at(20)).is_none());
+        let sightings = |pid, from| watch.sightings(pid, at(from), at(20)).len();
+        assert_eq!([sightings(1, 0), sightings(1, 6), sightings(9, 0)], [1, 0, 0]);
         // the same two again
         let again = HashMap::from([(1, waiter(at(11), 2, None)), (2, waiter(at(12), 1, None))]);
         assert_eq!(watch.record(at(15), HashMap::new(), &again).cycle.len(), 2);

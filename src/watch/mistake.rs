@@ -29,14 +29,13 @@ impl Mistake {
         if cycle.iter().all(Member::inserts_a_key) {
             return Mistake::OppositeOrder;
         }
-        let mut places: Vec<_> = cycle.iter().map(Member::wanted).collect();
-        let known = places.iter().all(Option::is_some);
-        places.dedup();
-        match (known, places.len()) {
-            (true, 1) if cycle.iter().any(Member::shares_by_reference) => Mistake::ForeignKeyShareLock,
-            (true, 1) => Mistake::LockUpgrade,
-            (true, _) => Mistake::OppositeOrder,
-            (false, _) => Mistake::Unknown,
+        let pairs = cycle.iter().zip(cycle.iter().skip(1));
+        let same: Option<Vec<bool>> = pairs.map(|(a, b)| a.wants_the_same(b)).collect();
+        match same {
+            None => Mistake::Unknown,
+            Some(same) if same.contains(&false) => Mistake::OppositeOrder,
+            Some(_) if cycle.iter().any(Member::shares_by_reference) => Mistake::ForeignKeyShareLock,
+            Some(_) => Mistake::LockUpgrade,
         }
     }
 
@@ -136,6 +135,16 @@ mod tests {
         let blind = Member::default();
         assert_eq!(
             Mistake::of(&[member("id = 1", "id = 1", None, false), blind]),
+            Mistake::Unknown
+        );
+        // one is known by its key, the other by its place: they may be the same
+        let placed = Member {
+            key: None,
+            row: Some("(0,2)".into()),
+            ..member("id = 1", "id = 1", None, false)
+        };
+        assert_eq!(
+            Mistake::of(&[member("id = 1", "id = 1", None, false), placed]),
             Mistake::Unknown
         );
         assert_eq!(Mistake::of(&[]), Mistake::Unknown);

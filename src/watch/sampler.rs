@@ -161,19 +161,21 @@ impl Sampler {
         if todo.cycle.is_empty() {
             return;
         }
-        let pids: Vec<i32> = todo.cycle.into_iter().collect();
+        let pids: Vec<i32> = todo.cycle.keys().copied().collect();
+        let holders = todo.cycle.into_iter().collect();
         let places = watch.read(|seen| {
             let place = |pid: &i32| Some((*pid, seen.current(*pid)?.place.clone()));
             pids.iter().filter_map(place).collect()
         });
         let at = Instant::now();
-        let Ok(found) = self.rows.locked(&self.connection, &pids).await else {
-            return watch.sighted(Sighting {
-                places,
-                ..Sighting::new(at)
-            });
-        };
-        watch.sighted(Sighting { at, places, ..found });
+        let found = self.rows.locked(&self.connection, &pids).await;
+        let found = found.unwrap_or_else(|_| Sighting::new(at));
+        watch.sighted(Sighting {
+            at,
+            places,
+            holders,
+            ..found
+        });
     }
 }
 

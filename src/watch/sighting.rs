@@ -11,6 +11,8 @@ pub(super) struct Sighting {
     pub(super) at: Instant,
     /// What each process waits for.
     pub(super) places: HashMap<i32, Place>,
+    /// Whom each process waits for.
+    pub(super) holders: HashMap<i32, Vec<i32>>,
     /// Rows that they have locked, of tables that are small enough to look at.
     pub(super) rows: Vec<LockedRow>,
     /// Tables whose rows they may lock or write, by process: oid, and whether it writes.
@@ -35,18 +37,26 @@ impl Sighting {
         Sighting {
             at,
             places: HashMap::new(),
+            holders: HashMap::new(),
             rows: Vec::new(),
             tables: HashMap::new(),
             references: Vec::new(),
         }
     }
 
-    /// What a process waits for, with what is known of the row.
+    /// What a process waits for when it waits for that other one, with what is known of the row.
     ///
     /// Who wants more of a row of which it has a share already takes no tuple lock, so nothing names the row; but both
-    /// it and the one it waits for are among the row's owners.
+    /// it and the one it waits for are among the row's owners. It waits for one after the other of them: so this holds for the
+    /// next ones, too.
     pub(super) fn place(&self, pid: i32, blocked_by: i32) -> Option<Place> {
-        let mut place = self.places.get(&pid)?.clone();
+        let waits_for_it = self.holders.get(&pid).is_some_and(|h| h.contains(&blocked_by));
+        let mut place = self
+            .places
+            .get(&pid)
+            .filter(|_| waits_for_it)
+            .cloned()
+            .unwrap_or_default();
         if place.relation.is_none() {
             let shared = |row: &&LockedRow| row.lock_of(pid).is_some() && row.lock_of(blocked_by).is_some();
             let mut candidates = self.rows.iter().filter(shared);
@@ -59,7 +69,7 @@ impl Sighting {
         } else if place.key.is_none() {
             place.key = self.find(&place).and_then(|row| row.key.clone());
         }
-        Some(place)
+        place.relation.is_some().then_some(place)
     }
 
     /// The lock that a process has on a row, when the server shows which.
@@ -114,6 +124,7 @@ mod tests {
         let mut sighting = Sighting::new(Instant::now());
         sighting.rows = vec![row("(0,1)", "id = 1", &[1, 2]), row("(0,2)", "id = 2", &[2])];
         sighting.places = HashMap::from([(1, Place::default()), (2, Place::default())]);
+        sighting.holders = HashMap::from([(1, vec![2]), (2, vec![1])]);
         sighting
     }
 
@@ -128,7 +139,20 @@ mod tests {
         assert_eq!(seen.held(2, &place), Some("FOR SHARE"));
         // of two such rows nobody knows which
         seen.rows[1].owners.push((1, Some("FOR SHARE")));
-        assert_eq!(seen.place(1, 2).unwrap().relation, None);
+        assert_eq!(seen.place(1, 2), None);
+    }
+
+    #[test]
+    fn a_place_is_that_of_one_holder_only() {
+        let mut seen = sighting();
+        let place = Place {
+            relation: Some("hotel".into()),
+            ..Place::default()
+        };
+        seen.places.insert(1, place);
+        assert_eq!(seen.place(1, 2).unwrap().relation.as_deref(), Some("hotel"));
+        // by the time it waits for another one, it may wait for something else
+        assert_eq!(seen.place(1, 3), None);
     }
 
     #[test]

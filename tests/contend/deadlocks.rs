@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::list;
 use crate::common::Sandbox;
+use crate::common::database::Database;
 
 /// Returns when two sessions are there, so that each has its first lock before any wants its second.
 const MEET: &str = "
@@ -118,17 +119,45 @@ fn a_share_that_came_with_a_foreign_key() {
     explained(&FOREIGN_KEY);
 }
 
+#[test]
+fn an_ordinary_user_sees_all_but_the_survivors_line() {
+    let sandbox = Sandbox::new();
+    let server = sandbox.server();
+    server.exec("create role app login; grant all on schema public to app");
+    let app = Database::connect(&server.url_of("app@/postgres"));
+    app.exec(&format!("{MEET}{}", OPPOSITE_ORDER.schema));
+    let file = sandbox.write("case.toml", &scenario(&OPPOSITE_ORDER, ""));
+    let url = server.url_of("app@/postgres");
+    let command = format!("contend {file} --rounds 1 --no-control --url {url}");
+    let report = sandbox.run(&format!("{command} --format json")).exits(2).json();
+    let deadlock = &report["race"]["deadlocks"][0];
+    assert_eq!(deadlock["mistake"], "opposite_order", "{deadlock:#}");
+    for member in list(&deadlock["cycle"]) {
+        assert!(member["key"].is_string(), "{member:#}");
+        let lines = list(&member["at"]);
+        assert_eq!(lines.is_empty(), member["victim"] == false, "{member:#}");
+    }
+    sandbox
+        .run(&command)
+        .exits(2)
+        .shows(&["at a line that the server told nobody"]);
+}
+
+/// Two sessions that make the case's call.
+fn scenario(case: &Case, system: &str) -> String {
+    format!(
+        "title = \"Two sessions that end in a deadlock\"\n{system}\n\
+         [[sessions]]\nname = \"clerk\"\nsessions = 2\ngate = \"start\"\n\
+         steps = [{{ name = \"work\", sql = \"{}\" }}]\n[expect]\ndeadlocks = \"== 0\"\n",
+        case.call
+    )
+}
+
 #[track_caller]
 fn explained(case: &Case) {
     let sandbox = Sandbox::new();
     sandbox.write("case/schema.sql", &format!("{MEET}{}", case.schema));
-    let scenario = format!(
-        "title = \"Two sessions that end in a deadlock\"\nsystem = \"case\"\n\
-         [[sessions]]\nname = \"clerk\"\nsessions = 2\ngate = \"start\"\n\
-         steps = [{{ name = \"work\", sql = \"{}\" }}]\n[expect]\ndeadlocks = \"== 0\"\n",
-        case.call
-    );
-    let file = sandbox.write("case.toml", &scenario);
+    let file = sandbox.write("case.toml", &scenario(case, "system = \"case\""));
     let command = format!("contend {file} --rounds 1 --no-control");
     let report = sandbox.run(&format!("{command} --format json")).exits(2).json();
     let deadlocks = list(&report["race"]["deadlocks"]);

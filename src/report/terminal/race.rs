@@ -191,12 +191,15 @@ fn pool<W: Write>(paper: &mut Paper<'_, W>, pool: &PoolResult) -> io::Result<()>
 }
 
 fn latency<W: Write>(paper: &mut Paper<'_, W>, race: &Race) -> io::Result<()> {
-    let mut table = Table::with_header(&[
-        "step", ">count", ">min", ">avg", ">med", ">p95", ">p99", ">max", ">blocked",
-    ]);
+    let mut header = vec!["step", ">count", ">min", ">avg", ">med", ">p95", ">p99", ">max"];
+    let any_blocked = race.steps.iter().any(|s| s.blocked_ms > 0.0);
+    if any_blocked {
+        header.push(">blocked");
+    }
+    let mut table = Table::with_header(&header);
     for step in race.steps.iter().filter(|s| s.latency.count() > 0) {
         let figure = |f| times(&step.latency, f);
-        table.row([
+        let mut row = vec![
             step.step.clone(),
             step.latency.count().to_string(),
             figure(Figure::Min),
@@ -205,8 +208,11 @@ fn latency<W: Write>(paper: &mut Paper<'_, W>, race: &Race) -> io::Result<()> {
             figure(Figure::Percentile(95.0)),
             figure(Figure::Percentile(99.0)),
             figure(Figure::Max),
-            blocked(step),
-        ]);
+        ];
+        if any_blocked {
+            row.push(blocked(step));
+        }
+        table.row(row);
     }
     if table.is_empty() {
         return Ok(());
