@@ -5,7 +5,8 @@ use std::time::Instant;
 use clap::{Args, ValueEnum};
 
 use super::exit::{self, Failure};
-use super::output::{self, Progress, shell_word};
+use super::output::{self, shell_word};
+use super::progress::Progress;
 use super::{Output, Where, signals};
 use crate::contend::{self, Event};
 use crate::place::Place;
@@ -64,10 +65,10 @@ impl Contend {
         let started_at = output::now();
         let stop = signals::listen();
         let plan = scenario::load(&self.scenario, &self.overrides())?;
-        let progress = Progress::new(&self.output);
+        let mut progress = Progress::new(&self.output, &stop);
         progress.show("starting PostgreSQL");
         let place = self.enter(&plan).await?;
-        let result = race(&plan, &place, &stop, &progress).await;
+        let result = race(&plan, &place, &stop, &mut progress).await;
         let throwaway = place.is_throwaway();
         let left = place.leave().await;
         progress.clear();
@@ -158,13 +159,13 @@ async fn race(
     plan: &Plan,
     place: &Place,
     stop: &Stop,
-    progress: &Progress,
+    progress: &mut Progress,
 ) -> Result<(crate::report::Race, crate::postgres::ServerFacts), Failure> {
     let mut on_event = |event: Event| match event {
         Event::Preparing => progress.show("preparing"),
         Event::Control => progress.show("serial control"),
-        Event::Round { round, of } => progress.show(&format!("round {round} of {of}")),
-        Event::Pulse(_) => {}
+        Event::Round { round, of } => progress.round(round, of),
+        Event::Pulse(pulse) => progress.pulse(&pulse),
     };
     Ok(contend::run(plan, &place.target, stop, &mut on_event).await?)
 }

@@ -7,8 +7,8 @@ use clap::Args;
 
 use super::contend::database_url;
 use super::exit::{self, Failure};
-use super::output::{self, Progress};
-use super::{Output, Where, signals};
+use super::progress::Progress;
+use super::{Output, Where, output, signals};
 use crate::place::Place;
 use crate::postgres::{self, ServerFacts, Target, explain};
 use crate::report::{Report, SCHEMA};
@@ -53,7 +53,7 @@ impl Verify {
         for name in &self.checks {
             checks.extend(verify::find(name, Path::new(""))?);
         }
-        let progress = Progress::new(&self.output);
+        let progress = Progress::new(&self.output, &stop);
         progress.show("connecting");
         let place = self.enter(&checks).await?;
         progress.show(&format!("running {} checks", checks.len()));
