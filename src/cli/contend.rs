@@ -67,7 +67,10 @@ impl Contend {
         let plan = scenario::load(&self.scenario, &self.overrides())?;
         let mut progress = Progress::new(&self.output, &stop);
         progress.show("starting PostgreSQL");
-        let place = self.enter(&plan).await?;
+        let place = match self.enter(&plan, &stop).await {
+            Err(_) if stop.is_requested() => return Err(interrupted()),
+            place => place?,
+        };
         let result = race(&plan, &place, &stop, &mut progress).await;
         let throwaway = place.is_throwaway();
         let left = place.leave().await;
@@ -76,9 +79,7 @@ impl Contend {
             output::note(&format!("warning: {problem}"));
         }
         let (race, mut server) = match result {
-            Err(_) if stop.is_requested() => {
-                return Err(Failure::new(exit::INTERRUPTED, "interrupted before anything was raced"));
-            }
+            Err(_) if stop.is_requested() => return Err(interrupted()),
             result => result?,
         };
         server.throwaway = throwaway;
@@ -119,13 +120,13 @@ impl Contend {
     }
 
     /// `DATABASE_URL` is for scenarios without a system only: a variable in a shell aims nothing bundled at a server.
-    async fn enter(&self, plan: &Plan) -> Result<Place, Failure> {
+    async fn enter(&self, plan: &Plan, stop: &Stop) -> Result<Place, Failure> {
         let url = match plan.system {
             Some(_) => self.place.url.clone(),
             None => self.place.url.clone().or_else(database_url),
         };
         let target = url.map(|url| Target::parse(&url)).transpose()?;
-        Ok(Place::of(plan, target, &self.place.server_options()).await?)
+        Ok(Place::of(plan, target, &self.place.server_options(), stop).await?)
     }
 
     /// The same run again; without the connection string, which may hold a password.
@@ -148,6 +149,10 @@ impl Contend {
         }
         words.iter().map(|w| shell_word(w)).collect::<Vec<_>>().join(" ")
     }
+}
+
+fn interrupted() -> Failure {
+    Failure::new(exit::INTERRUPTED, "interrupted before anything was raced")
 }
 
 /// DATABASE_URL, for what has no system of its own to run on.

@@ -2,6 +2,7 @@
 
 mod connect;
 mod facts;
+mod interrupt;
 pub mod pool;
 pub mod server;
 mod text;
@@ -9,4 +10,5 @@ mod text;
 pub use connect::{ConnectError, Connection, Target, explain, lost};
 pub use facts::{ServerFacts, facts};
 pub(crate) use facts::{deadlocks, deadlocks_since, free_connections};
+pub(crate) use interrupt::interruptible;
 pub use text::{Text, read_text, readable};
