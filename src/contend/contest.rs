@@ -179,6 +179,7 @@ impl<'a> Contest<'a> {
             never = self.end_early(&arena) => match never {},
         }
         let took = arena.began.elapsed();
+        let cut_short = arena.stop.is_requested();
         let mut tally = arena.tally.into_inner().unwrap_or_else(PoisonError::into_inner);
         let settled = self.settle(&arena.keys, &mut tally).await;
         Ok(Round {
@@ -188,6 +189,7 @@ impl<'a> Contest<'a> {
             settled,
             checks: self.checks().await?,
             took,
+            cut_short,
             ..Round::default()
         })
     }
@@ -237,6 +239,7 @@ impl<'a> Contest<'a> {
             never = pulses(&arena, on_event) => match never {},
         };
         let took = arena.began.elapsed();
+        let cut_short = arena.stop.is_requested();
         let (waves, mut broke_off) = match waves {
             Ok(waves) => (waves, None),
             Err(error) => (Vec::new(), Some(format!("the gate could not be kept: {error}"))),
@@ -267,6 +270,7 @@ impl<'a> Contest<'a> {
             settled,
             checks,
             took,
+            cut_short,
         };
         (Some(round), broke_off.or(aborted))
     }
