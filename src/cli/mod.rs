@@ -4,6 +4,7 @@ mod contend;
 pub mod exit;
 mod list;
 mod output;
+mod progress;
 mod server;
 mod signals;
 mod verify;

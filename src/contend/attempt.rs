@@ -5,8 +5,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use futures_util::future;
 use rand::RngExt;
-use tokio_postgres::SimpleQueryMessage;
 use tokio_postgres::types::ToSql;
+use tokio_postgres::{SimpleQueryMessage, Statement};
 
 use super::board::Activity;
 use super::call::{Limits, call, within};
@@ -16,7 +16,7 @@ use super::session::{Pass, Session};
 use super::tally::{Entry, PoolTally};
 use crate::outcome::Outcome;
 use crate::postgres::pool::{AcquireError, Lease};
-use crate::postgres::read_text;
+use crate::postgres::{interruptible, read_text};
 use crate::scenario::{Gate, Pick, Refusal, Step};
 
 /// Returns when the lock is had: the release, and the moment as the server sees it.
@@ -144,8 +144,9 @@ impl Session<'_> {
 
     async fn attempt_once(&mut self, pass: Pass, drawn: &Drawn, course: &mut Course, first: bool) -> Tried {
         let lease = match self.connection().await {
-            Ok(lease) => lease,
-            Err(error) => return self.refused(error).await,
+            Some(Ok(lease)) => lease,
+            Some(Err(error)) => return self.refused(error).await,
+            None => return Tried::Interrupted,
         };
         if self.is_stopped() {
             self.lease = Some(lease);
@@ -197,39 +198,47 @@ impl Session<'_> {
         }
     }
 
-    /// The connection it has kept, or one from the pool.
-    async fn connection(&mut self) -> Result<Lease, AcquireError> {
+    /// The connection it has kept, or one from the pool; none when the round is being stopped.
+    async fn connection(&mut self) -> Option<Result<Lease, AcquireError>> {
         if let Some(lease) = self.lease.take() {
             if !lease.is_closed() {
-                return Ok(lease);
+                return Some(Ok(lease));
             }
             self.arena.board.gave_back(self.seat);
         }
         self.arena.board.queued(self.seat);
-        let lease = self.acquire(false).await?;
-        self.arena.board.took(self.seat, lease.pid);
-        Ok(lease)
+        let answer = self.acquire(false).await?;
+        if let Ok(lease) = &answer {
+            self.arena.board.took(self.seat, lease.pid);
+        }
+        Some(answer)
     }
 
-    async fn acquire(&self, nested: bool) -> Result<Lease, AcquireError> {
+    async fn acquire(&self, nested: bool) -> Option<Result<Lease, AcquireError>> {
         let asked = Instant::now();
-        let answer = self.arena.pools[self.group.pool].acquire().await;
+        let answer = tokio::select! {
+            // most often there is one
+            biased;
+            answer = self.arena.pools[self.group.pool].acquire() => answer,
+            () = self.arena.stop.requested() => return None,
+        };
         let mut tally = self.arena.tally();
         let pool = &mut tally.groups[self.chair.group].pool;
         pool.wait.record(asked.elapsed());
         if let Err(error) = &answer {
             *slot(pool, error, nested) += 1;
         }
-        answer
+        Some(answer)
     }
 
     /// It got no connection.
     async fn refused(&mut self, error: AcquireError) -> Tried {
+        if !matches!(error, AcquireError::Timeout(_)) && !self.arena.pause(CONNECT_PAUSE).await {
+            // a server that is gone refuses nobody
+            return Tried::Interrupted;
+        }
         let ending = Ending::refused(&error);
         self.arena.tally().refused(None, &ending);
-        if !matches!(error, AcquireError::Timeout(_)) {
-            self.arena.pause(CONNECT_PAUSE).await;
-        }
         Tried::Ended(ending)
     }
 
@@ -366,14 +375,15 @@ impl Session<'_> {
             let run = if step.second_connection {
                 arena.board.queued_again(self.seat);
                 match self.acquire(true).await {
-                    Ok(second) => {
+                    Some(Ok(second)) => {
                         arena.board.took(self.seat, second.pid);
                         let run = self.step(course, i, step, &second, values, gated).await;
                         drop(second);
                         arena.board.gave_back_second(self.seat);
                         run
                     }
-                    Err(error) => return self.refused(error).await,
+                    Some(Err(error)) => return self.refused(error).await,
+                    None => return Tried::Interrupted,
                 }
             } else {
                 self.step(course, i, step, lease, values, gated).await
@@ -408,12 +418,12 @@ impl Session<'_> {
         let at = arena.prepared.first_statement[self.chair.group] + index;
         // a group without a gate has none, and a gated one has the race's
         let gate = arena.gate.filter(|_| gated && self.group.gate != Gate::None);
-        let statement = match lease.statement(at, &step.statement.sql).await {
+        let statement = match self.prepared(course, at, step, lease).await {
             Ok(statement) => statement,
-            Err(error) => {
+            Err(ending) => {
                 let answered = Answered {
                     step: index,
-                    ending: Ending::of(&error, &step.reject),
+                    ending,
                     took: Duration::ZERO,
                     blocked: Duration::ZERO,
                 };
@@ -494,6 +504,18 @@ impl Session<'_> {
             blocked,
         };
         Some((answered, row))
+    }
+
+    /// The step's statement, prepared on this connection.
+    async fn prepared(&mut self, course: &Course, at: usize, step: &Step, lease: &Lease) -> Result<Statement, Ending> {
+        if let Some(statement) = lease.prepared(at) {
+            return Ok(statement);
+        }
+        // this may wait for somebody's lock
+        let limits = self.limits(course, step.timeout, Instant::now());
+        let prepare = lease.prepare_as(at, &step.statement.sql);
+        let prepared = within(&mut self.alarm, lease, prepare, &step.reject, limits, None);
+        interruptible(lease, &self.arena.stop, Duration::ZERO, prepared).await
     }
 
     fn begin(&self, lease: &Lease, step: usize, values: Arc<TextRow>, sent: Instant) {

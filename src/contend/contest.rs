@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use deadpool_postgres::RecyclingMethod;
 use futures_util::future;
 use tokio::task::JoinSet;
-use tokio_postgres::{Client, NoTls};
 
 use super::arena::Arena;
 use super::board::Board;
@@ -20,7 +19,8 @@ use super::session::Session;
 use super::tally::Tally;
 use super::{ContendError, Event, Pulse, Round, Run, dry_call, result, settle};
 use crate::postgres::pool::{self, AcquireError, Pool};
-use crate::postgres::{self, Connection, Notices, ServerFacts, Target, explain};
+use crate::postgres::{self, Connection, Notices, ServerFacts, Target, explain, interruptible};
+use crate::report::Settled;
 use crate::scenario::{Gate, Plan, Recycling, Rule, Schedule};
 use crate::stop::Stop;
 use crate::verdict;
@@ -33,7 +33,9 @@ const CONTROL_MAX: usize = 200;
 const STOP_GRACE: Duration = Duration::from_secs(1);
 
 /// How soon it is noticed that the server is gone.
-const LIVENESS: Duration = Duration::from_millis(100);
+const LIVENESS: Duration = Duration::from_millis(50);
+/// Between requests to cancel what still runs.
+const CANCEL_PERIOD: Duration = Duration::from_millis(200);
 /// How often a round is judged by the rules that may abort it.
 const JUDGE_PERIOD: Duration = Duration::from_millis(250);
 /// How often a round tells how it goes.
@@ -66,15 +68,23 @@ impl<'a> Contest<'a> {
         facts: &ServerFacts,
     ) -> Result<Contest<'a>, ContendError> {
         let lost = |error: tokio_postgres::Error| ContendError::Lost(explain(&error));
-        interruptible(&control, stop, prepare::setup(&control, plan)).await?;
-        let prepared = prepare::prepare(&control, plan).await?;
+        // any of it may wait for somebody's lock
+        let asked = async {
+            prepare::setup(&control, plan).await?;
+            let prepared = prepare::prepare(&control, plan).await?;
+            Ok((prepared, prepare::gate_tables(&control, plan).await?))
+        };
+        let asked: Result<_, ContendError> = interruptible(&control, stop, Duration::ZERO, asked).await;
+        let (prepared, mut gate_tables) = asked?;
         let mut notes = Vec::new();
-        let mut gate_tables = prepare::gate_tables(&control, plan).await?;
         let gates = || plan.groups.iter().map(|g| g.gate);
         if gates().any(Gate::closes_tables) && gate_tables.is_empty() {
-            let keys = interruptible(&control, stop, prepare::keys(&control, plan)).await?;
-            let called = dry_call::written_tables(&control, plan, &prepared, &keys, &mut notes);
-            gate_tables = interruptible(&control, stop, called).await.map_err(lost)?;
+            let called = async {
+                let keys = prepare::keys(&control, plan).await?;
+                let written = dry_call::written_tables(&control, plan, &prepared, &keys, &mut notes).await;
+                written.map_err(lost)
+            };
+            gate_tables = interruptible(&control, stop, Duration::ZERO, called).await?;
         }
         let keeper = match choose_gate(gates(), target, &gate_tables, &mut notes) {
             Some(kind) => {
@@ -107,7 +117,7 @@ impl<'a> Contest<'a> {
             };
             let pool = Pool::new(target, &options, &notices)?;
             if !settings.on_demand && plan.sessions_of(i) > 0 {
-                warm_up(plan, i, &prepared, &pool).await?;
+                warm_up(plan, i, &prepared, &pool, stop).await?;
             }
             pools.push(pool);
         }
@@ -159,7 +169,7 @@ impl<'a> Contest<'a> {
             prepare::setup(&self.control, self.plan).await?;
             prepare::keys(&self.control, self.plan).await
         };
-        interruptible(&self.control, self.stop, ready).await
+        interruptible(&self.control, self.stop, Duration::ZERO, ready).await
     }
 
     fn board(&self, seats: &[Chair], gated: impl Fn(usize) -> bool) -> Board {
@@ -178,8 +188,9 @@ impl<'a> Contest<'a> {
             never = self.end_early(&arena) => match never {},
         }
         let took = arena.began.elapsed();
+        let cut_short = arena.stop.is_requested();
         let mut tally = std::mem::take(&mut *arena.tally());
-        let settled = settle::settle(&self.control, self.plan, &self.prepared, &arena.keys, &mut tally).await;
+        let settled = self.settle(&arena.keys, &mut tally).await;
         Ok(Round {
             number: 0,
             keys: arena.keys.clone(),
@@ -187,6 +198,7 @@ impl<'a> Contest<'a> {
             settled,
             checks: self.checks().await?,
             took,
+            cut_short,
             ..Round::default()
         })
     }
@@ -246,6 +258,7 @@ impl<'a> Contest<'a> {
             never = pulses(&arena, on_event) => match never {},
         };
         let took = arena.began.elapsed();
+        let cut_short = arena.stop.is_requested();
         let (waves, mut broke_off) = match waves {
             Ok(waves) => (waves, None),
             Err(error) => (Vec::new(), Some(format!("the gate could not be kept: {error}"))),
@@ -260,7 +273,7 @@ impl<'a> Contest<'a> {
         *cost = (cost.0 + samples, cost.1 + time);
         let mut tally = std::mem::take(&mut *arena.tally());
         self.explain(&arena, &mut tally.deadlocks).await;
-        let settled = settle::settle(&self.control, self.plan, &self.prepared, &arena.keys, &mut tally).await;
+        let settled = self.settle(&arena.keys, &mut tally).await;
         let checks = match self.checks().await {
             Ok(checks) => checks,
             Err(error) => {
@@ -277,6 +290,7 @@ impl<'a> Contest<'a> {
             settled,
             checks,
             took,
+            cut_short,
         };
         (Some(round), broke_off.or(aborted))
     }
@@ -310,6 +324,7 @@ impl<'a> Contest<'a> {
             () = gone => {}
         }
         arena.stop.request();
+        self.stop.grace(STOP_GRACE).await;
         self.cancel_stragglers(&arena.board).await
     }
 
@@ -349,6 +364,11 @@ impl<'a> Contest<'a> {
         }
     }
 
+    async fn settle(&self, keys: &[TextRow], tally: &mut Tally) -> Option<Settled> {
+        let settled = settle::settle(&self.control, self.plan, &self.prepared, keys, tally);
+        interruptible(&self.control, self.stop, STOP_GRACE, settled).await
+    }
+
     async fn checks(&self) -> Result<Vec<CheckResult>, ContendError> {
         if self.plan.checks.is_empty() {
             return Ok(Vec::new());
@@ -356,14 +376,25 @@ impl<'a> Contest<'a> {
         Ok(verify::run(self.target, &self.plan.checks, &verify::Options::default(), self.stop).await?)
     }
 
-    /// What still runs after a while is cancelled, until nothing is left to cancel.
+    /// Cancels what still runs, for ever; who insists doesn't wait for a statement that doesn't mind.
     async fn cancel_stragglers(&self, board: &Board) -> Infallible {
+        let mut spare = None;
+        let mut insisted_before = false;
         loop {
-            tokio::time::sleep(STOP_GRACE).await;
-            let busy = board.busy();
-            let sql = "select pg_catalog.pg_cancel_backend(pid) from unnest($1::int4[]) pid";
-            if self.control.query(sql, &[&busy]).await.is_err() {
-                return future::pending().await;
+            let ask = match insisted_before {
+                true => "pg_terminate_backend",
+                false => "pg_cancel_backend",
+            };
+            insisted_before = self.stop.is_insisted();
+            let sql = format!("select pg_catalog.{ask}(pid) from unnest($1::int4[]) pid");
+            let client = spare.as_ref().unwrap_or(&self.control);
+            if client.query(&sql, &[&board.busy()]).await.is_err() {
+                // the server may live when this one connection is lost
+                spare = self.target.connect("control").await.ok();
+            }
+            match insisted_before {
+                true => tokio::time::sleep(CANCEL_PERIOD).await,
+                false => self.stop.grace(CANCEL_PERIOD).await,
             }
         }
     }
@@ -372,7 +403,10 @@ impl<'a> Contest<'a> {
     pub(super) async fn close(self, before: Option<i64>, run: &Run) -> Option<i64> {
         let met: i64 = run.rounds.iter().map(|r| r.tally.deadlocks.len() as i64).sum();
         self.pools.iter().for_each(Pool::close);
-        postgres::deadlocks_since(&self.control, before?, met).await
+        tokio::select! {
+            counted = postgres::deadlocks_since(&self.control, before?, met) => counted,
+            () = self.stop.insisted() => None,
+        }
     }
 }
 
@@ -479,23 +513,6 @@ async fn pulses(arena: &Arena, on_event: &mut (dyn FnMut(Event) + Send)) -> Infa
     }
 }
 
-/// Awaits what runs on a connection; when a stop is asked for, its statement is cancelled on the server.
-async fn interruptible<T>(client: &Client, stop: &Stop, work: impl Future<Output = T>) -> T {
-    tokio::select! {
-        done = work => done,
-        never = cancel_for_ever(client, stop) => match never {},
-    }
-}
-
-async fn cancel_for_ever(client: &Client, stop: &Stop) -> Infallible {
-    stop.requested().await;
-    loop {
-        // one that doesn't get through is sent again
-        let _ = client.cancel_token().cancel_query(NoTls).await;
-        tokio::time::sleep(STOP_GRACE).await;
-    }
-}
-
 /// A seat of the race: which group, and which session of it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Chair {
@@ -518,7 +535,7 @@ fn seats(plan: &Plan) -> Vec<Chair> {
 }
 
 /// Opens all connections of a pool and prepares the statements of its groups on each.
-async fn warm_up(plan: &Plan, index: usize, prepared: &Prepared, pool: &Pool) -> Result<(), ContendError> {
+async fn warm_up(plan: &Plan, index: usize, prepared: &Prepared, pool: &Pool, stop: &Stop) -> Result<(), ContendError> {
     let groups = plan.groups.iter().enumerate().filter(|(_, g)| g.pool == index);
     let steps: Vec<(usize, &str)> = groups
         .flat_map(|(g, group)| {
@@ -533,9 +550,10 @@ async fn warm_up(plan: &Plan, index: usize, prepared: &Prepared, pool: &Pool) ->
             timeout => ContendError::Lost(timeout.to_string()),
         })?);
     }
-    let prepared = leases
-        .iter()
-        .map(|lease| future::join_all(steps.iter().map(|(number, sql)| lease.statement(*number, sql))));
+    let prepared = leases.iter().map(|lease| {
+        let statements = future::join_all(steps.iter().map(|(number, sql)| lease.prepare_as(*number, sql)));
+        interruptible(lease, stop, Duration::ZERO, statements)
+    });
     for result in future::join_all(prepared).await.into_iter().flatten() {
         result.map_err(|error| ContendError::Lost(explain(&error)))?;
     }

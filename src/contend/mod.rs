@@ -158,6 +158,8 @@ pub(crate) struct Round {
     pub(crate) settled: Option<Settled>,
     pub(crate) checks: Vec<CheckResult>,
     pub(crate) took: Duration,
+    /// Whether it was ended before its schedules were over.
+    pub(crate) cut_short: bool,
 }
 
 /// Races a plan on a database; the system, if it has one, is installed already.

@@ -123,6 +123,7 @@ fn round_result(plan: &Plan, round: &Round) -> RoundResult {
         waves: waves(round),
         checks: round.checks.clone(),
         duration_ms: ms(round.took),
+        cut_short: round.cut_short,
     }
 }
 

@@ -170,14 +170,16 @@ impl Pool {
 }
 
 impl Lease {
-    /// The statement of that number, prepared when it is first asked for on this connection.
+    /// The statement of that number, if it was prepared on this connection.
+    pub fn prepared(&self, number: usize) -> Option<Statement> {
+        lock(&self.known.statements).get(number)?.clone()
+    }
+
+    /// Prepares a statement under that number.
     ///
     /// # Errors
     /// The server's.
-    pub async fn statement(&self, number: usize, sql: &str) -> Result<Statement, tokio_postgres::Error> {
-        if let Some(Some(statement)) = lock(&self.known.statements).get(number) {
-            return Ok(statement.clone());
-        }
+    pub async fn prepare_as(&self, number: usize, sql: &str) -> Result<Statement, tokio_postgres::Error> {
         let statement = self.client.prepare(sql).await?;
         let mut statements = lock(&self.known.statements);
         if statements.len() <= number {

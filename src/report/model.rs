@@ -201,6 +201,8 @@ pub struct RoundResult {
     pub checks: Vec<CheckResult>,
     /// The race alone, in milliseconds.
     pub duration_ms: f64,
+    /// Whether it was ended before its attempts were made, so that its counts are not what they would have been.
+    pub cut_short: bool,
 }
 
 /// Outcomes for a key.

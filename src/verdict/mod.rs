@@ -222,7 +222,7 @@ fn judge_rule(rule: &Rule, race: &Race) -> Judgement {
             let rounds = race
                 .rounds
                 .iter()
-                .map(|round| (round.round, figure_count(rule, round, race)));
+                .map(|round| (round.round, judge_count(rule, round, race)));
             worst(rounds.collect())
         }
     };
@@ -231,7 +231,7 @@ fn judge_rule(rule: &Rule, race: &Race) -> Judgement {
             // a control of fewer attempts has other counts
             let planned: Option<u64> = race.groups.iter().map(|g| g.attempts).sum();
             let comparable = per_key || planned.is_some_and(|planned| control.attempts.total() >= planned);
-            comparable.then(|| figure_count(rule, control, race))
+            comparable.then(|| judge_count(rule, control, race))
         }
         _ => None,
     };
@@ -246,25 +246,56 @@ fn judge_rule(rule: &Rule, race: &Race) -> Judgement {
     }
 }
 
-/// Whether a rule is broken so that the rest of the run can't mend it. Of a partial count only that it is too large is known.
-pub fn is_hopeless(rule: &Rule, race: &Race) -> bool {
-    match rule.must {
-        Must::Count { op, bound, per_key } => {
-            let too_large = Rule {
-                must: Must::Count {
-                    op: Op::AtMost,
-                    bound: match op {
-                        Op::Equal | Op::AtMost => bound,
-                        Op::Less => bound.saturating_sub(1),
-                        Op::NotEqual | Op::More | Op::AtLeast => return false,
-                    },
-                    per_key,
-                },
-                ..rule.clone()
-            };
-            judge_rule(&too_large, race).state == State::Broken
+/// A rule in a round; where that was cut short, the attempts that were not made may have mended it.
+fn judge_count(rule: &Rule, round: &RoundResult, race: &Race) -> Figured {
+    let figured = figure_count(rule, round, race);
+    if !round.cut_short || figured.state != State::Broken {
+        return figured;
+    }
+    let stays_broken = match (&rule.measure, rule.must) {
+        // those that the end itself has interrupted
+        (Measure::Event(Event::Interrupted), _) => false,
+        (_, Must::Count { .. }) => {
+            bound_above(rule).is_some_and(|rule| figure_count(&rule, round, race).state == State::Broken)
         }
-        _ => judge_rule(rule, race).state == State::Broken,
+        _ => true,
+    };
+    match stays_broken {
+        true => figured,
+        false => Figured {
+            state: State::NoData,
+            text: format!("{} when the round was cut short", figured.text),
+            ..figured
+        },
+    }
+}
+
+/// What a rule about a count says of counts that are too large: of a count that may still grow no more can be told.
+fn bound_above(rule: &Rule) -> Option<Rule> {
+    let Must::Count { op, bound, per_key } = rule.must else {
+        return None;
+    };
+    let bound = match op {
+        Op::Equal | Op::AtMost => bound,
+        Op::Less => bound.saturating_sub(1),
+        Op::NotEqual | Op::More | Op::AtLeast => return None,
+    };
+    Some(Rule {
+        must: Must::Count {
+            op: Op::AtMost,
+            bound,
+            per_key,
+        },
+        ..rule.clone()
+    })
+}
+
+/// Whether a rule is broken so that the rest of the run can't mend it.
+pub fn is_hopeless(rule: &Rule, race: &Race) -> bool {
+    let is_broken = |rule: &Rule| judge_rule(rule, race).state == State::Broken;
+    match rule.must {
+        Must::Count { .. } => bound_above(rule).is_some_and(|rule| is_broken(&rule)),
+        _ => is_broken(rule),
     }
 }
 
