@@ -232,14 +232,14 @@ impl Session<'_> {
         if let Some(sql) = &self.arena.prepared.settings[self.chair.group]
             && let Err(error) = lease.settings(self.chair.group, sql).await
         {
-            return Tried::Ended(Ending::of(&error, &[]));
+            return self.not_begun(Ending::of(&error, &[]));
         }
         let Some(begin) = &self.arena.prepared.begin[self.chair.group] else {
             return self.steps(pass, drawn, course, first, lease, answered).await;
         };
         let limits = self.limits(course, CONTROL_MAX);
         if let Err(ending) = within(lease, lease.batch_execute(begin), &[], limits, None).await {
-            return Tried::Ended(ending);
+            return self.not_begun(ending);
         }
         let tried = self.steps(pass, drawn, course, first, lease, answered).await;
         match &tried {
@@ -255,6 +255,13 @@ impl Session<'_> {
                 tried
             }
         }
+    }
+
+    /// It came to no step.
+    fn not_begun(&self, ending: Ending) -> Tried {
+        let begin = self.group.steps.len() + 1;
+        self.arena.tally().refused(Some((self.chair.group, begin)), &ending);
+        Tried::Ended(ending)
     }
 
     async fn commit(&self, course: &Course, lease: &Lease) -> Tried {

@@ -103,7 +103,8 @@ pub(crate) struct ByOutcome([Times; Outcome::ALL.len()]);
 /// What makes two failures the same.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Kind {
-    /// Group and step; none when there was no connection. The commit stands behind the last step.
+    /// Group and step; none when there was no connection. The commit stands behind the last step, and what begins it
+    /// all behind that.
     pub(crate) step: Option<(usize, usize)>,
     pub(crate) outcome: Outcome,
     pub(crate) sqlstate: Option<String>,
