@@ -159,26 +159,25 @@ impl Session<'_> {
         tried
     }
 
-    /// A try's steps are counted when it is over: what was rolled back ended as the whole did.
+    /// A try's steps are counted when it is over: what was rolled back ended as the whole did, and an interrupted whole
+    /// has no outcome.
     fn count(&self, key: Option<usize>, tried: &Tried, answered: Vec<Answered>) {
         let mut tally = self.arena.tally();
-        let rolled_back = match tried {
-            Tried::Ended(ending) if self.group.transaction.is_some() && ending.outcome() != Outcome::Accepted => {
-                Some(ending.outcome())
-            }
-            _ => None,
+        let whole = match tried {
+            Tried::Ended(ending) => Some(ending.outcome()),
+            Tried::Interrupted => None,
         };
         for Answered { step, ending, took } in answered {
-            match rolled_back {
-                Some(outcome) if ending.outcome() == Outcome::Accepted => {
-                    tally.step(self.chair.group, step, key, outcome, took);
-                }
-                _ => {
-                    tally.step(self.chair.group, step, key, ending.outcome(), took);
-                    if ending.outcome() != Outcome::Accepted {
-                        tally.refused(Some((self.chair.group, step)), &ending);
-                    }
-                }
+            let own = ending.outcome();
+            let outcome = match own {
+                Outcome::Accepted if self.group.transaction.is_some() => whole,
+                own => Some(own),
+            };
+            if let Some(outcome) = outcome {
+                tally.step(self.chair.group, step, key, outcome, took);
+            }
+            if own != Outcome::Accepted {
+                tally.refused(Some((self.chair.group, step)), &ending);
             }
         }
     }
@@ -280,12 +279,16 @@ impl Session<'_> {
             },
             Err(ending) => ending,
         };
+        if ending.outcome() != Outcome::InDoubt {
+            // what fails before the COMMIT itself leaves the transaction open
+            let limits = Limits {
+                step: CONTROL_MAX,
+                until: None,
+            };
+            let _ = within(lease, lease.batch_execute("ROLLBACK"), &[], limits, None).await;
+        }
         if self.is_interruption(&ending, course) {
             return Tried::Interrupted;
-        }
-        if ending.outcome() != Outcome::InDoubt {
-            // 25P02 leaves the transaction open
-            let _ = within(lease, lease.batch_execute("ROLLBACK"), &[], limits, None).await;
         }
         self.arena.tally().refused(Some((self.chair.group, step)), &ending);
         Tried::Ended(ending)
