@@ -76,7 +76,7 @@ impl Session<'_> {
             let try_began = Instant::now();
             let tried = self.attempt_once(pass, &drawn, &mut course, tries == 1).await;
             let Tried::Ended(ending) = &tried else { break tried };
-            match self.retry_after(ending, tries, began) {
+            match self.retry_after(ending, tries, &course) {
                 Some(backoff) => {
                     arena.tally().groups[self.chair.group].wasted += try_began.elapsed();
                     if !arena.pause(backoff).await {
@@ -113,7 +113,7 @@ impl Session<'_> {
     }
 
     /// How long to wait before another try; none: there is none.
-    fn retry_after(&mut self, ending: &Ending, tries: u32, began: Instant) -> Option<Duration> {
+    fn retry_after(&mut self, ending: &Ending, tries: u32, course: &Course) -> Option<Duration> {
         let retry = self.group.retry.as_ref()?;
         let again = ending.outcome() != Outcome::Rejected
             && ending.sqlstate.as_ref().is_some_and(|s| retry.on.contains(s))
@@ -123,15 +123,15 @@ impl Session<'_> {
             return None;
         }
         // full jitter: sessions that collided do not come back together
-        let bound = retry
-            .backoff
-            .saturating_mul(1 << (tries - 1).min(20))
-            .min(retry.backoff_max);
+        let bound = retry.bound(tries);
         let backoff = match bound.is_zero() {
             true => bound,
             false => self.rng.random_range(Duration::ZERO..=bound),
         };
-        let in_time = retry.budget.is_none_or(|budget| began.elapsed() + backoff < budget);
+        // a try that the attempt's own limit would cut short at once is none
+        let spent = course.began.elapsed().saturating_sub(course.held) + backoff;
+        let limits = [retry.budget, self.group.timeout];
+        let in_time = limits.into_iter().flatten().all(|limit| spent < limit);
         in_time.then_some(backoff)
     }
 
