@@ -136,9 +136,10 @@ impl Session<'_> {
     }
 
     async fn attempt_once(&mut self, pass: Pass, drawn: &Drawn, course: &mut Course, first: bool) -> Tried {
-        let lease = match self.connection().await {
-            Ok(lease) => lease,
-            Err(error) => return self.refused(error).await,
+        let lease = match self.connection(course).await {
+            Some(Ok(lease)) => lease,
+            Some(Err(error)) => return self.refused(error).await,
+            None => return Tried::Interrupted,
         };
         if self.is_stopped() {
             self.lease = Some(lease);
@@ -182,27 +183,41 @@ impl Session<'_> {
         }
     }
 
-    /// The connection it has kept, or one from the pool.
-    async fn connection(&mut self) -> Result<Lease, AcquireError> {
+    /// The connection it has kept, or one from the pool; none when the schedule is over before there is one, or the
+    /// run stopped.
+    async fn connection(&mut self, course: &Course) -> Option<Result<Lease, AcquireError>> {
         if let Some(lease) = self.lease.take() {
             if !lease.is_closed() {
-                return Ok(lease);
+                return Some(Ok(lease));
             }
             self.arena.board.gave_back(self.seat);
         }
         self.arena.board.queued(self.seat);
-        let lease = self.acquire(false).await?;
-        self.arena.board.took(self.seat, lease.pid);
-        Ok(lease)
+        let answer = self.acquire(course, false).await?;
+        if let Ok(lease) = &answer {
+            self.arena.board.took(self.seat, lease.pid);
+        }
+        Some(answer)
     }
 
-    async fn acquire(&self, nested: bool) -> Result<Lease, AcquireError> {
+    async fn acquire(&self, course: &Course, nested: bool) -> Option<Result<Lease, AcquireError>> {
         let asked = Instant::now();
-        let answer = self.arena.pools[self.group.pool].acquire().await;
+        let over = async {
+            match course.until {
+                Some(until) => tokio::time::sleep_until(until.into()).await,
+                None => future::pending().await,
+            }
+        };
+        let answer = tokio::select! {
+            biased;
+            answer = self.arena.pools[self.group.pool].acquire() => Some(answer),
+            () = over => None,
+            () = self.arena.stop.requested() => None,
+        };
         let mut tally = self.arena.tally();
         let pool = &mut tally.groups[self.chair.group].pool;
         pool.wait.record(asked.elapsed());
-        if let Err(error) = &answer {
+        if let Some(Err(error)) = &answer {
             *slot(pool, error, nested) += 1;
         }
         answer
@@ -332,15 +347,16 @@ impl Session<'_> {
             let gated = first && (i == 0 || self.group.transaction.is_none());
             let run = if step.second_connection {
                 arena.board.queued_again(self.seat);
-                match self.acquire(true).await {
-                    Ok(second) => {
+                match self.acquire(course, true).await {
+                    Some(Ok(second)) => {
                         arena.board.took(self.seat, second.pid);
                         let run = self.step(course, i, step, &second, values, gated).await;
                         drop(second);
                         arena.board.gave_back_second(self.seat);
                         run
                     }
-                    Err(error) => return self.refused(error).await,
+                    Some(Err(error)) => return self.refused(error).await,
+                    None => return Tried::Interrupted,
                 }
             } else {
                 self.step(course, i, step, lease, values, gated).await
