@@ -20,6 +20,7 @@ use super::tally::Tally;
 use super::{ContendError, Event, Pulse, Round, Run, dry_call, result, settle};
 use crate::postgres::pool::{self, AcquireError, Pool};
 use crate::postgres::{self, Connection, ServerFacts, Target, explain};
+use crate::report::Settled;
 use crate::scenario::{Gate, Plan, Recycling, Rule, Schedule};
 use crate::stop::Stop;
 use crate::verdict;
@@ -170,7 +171,7 @@ impl<'a> Contest<'a> {
         }
         let took = arena.began.elapsed();
         let mut tally = arena.tally.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let settled = settle::settle(&self.control, self.plan, &self.prepared, &arena.keys, &mut tally).await;
+        let settled = self.settle(&arena.keys, &mut tally).await;
         Ok(Round {
             number: 0,
             keys: arena.keys,
@@ -240,7 +241,7 @@ impl<'a> Contest<'a> {
         let (samples, time) = locks.cost();
         *cost = (cost.0 + samples, cost.1 + time);
         let mut tally = arena.tally.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let settled = settle::settle(&self.control, self.plan, &self.prepared, &arena.keys, &mut tally).await;
+        let settled = self.settle(&arena.keys, &mut tally).await;
         let checks = match self.checks().await {
             Ok(checks) => checks,
             Err(error) => {
@@ -312,6 +313,12 @@ impl<'a> Contest<'a> {
                 return future::pending().await;
             }
         }
+    }
+
+    /// What the sessions were told against what is stored.
+    async fn settle(&self, keys: &[TextRow], tally: &mut Tally) -> Option<Settled> {
+        let settled = settle::settle(&self.control, self.plan, &self.prepared, keys, tally);
+        interruptible(&self.control, self.stop, settled).await
     }
 
     async fn checks(&self) -> Result<Vec<CheckResult>, ContendError> {

@@ -287,8 +287,11 @@ impl Tally {
         ] {
             outcomes.move_one(Outcome::InDoubt, outcome);
         }
-        if outcome == Outcome::Accepted && key.winners.len() < WINNERS_MAX {
-            key.winners.push((entry.group, entry.ticket.session));
+        if outcome == Outcome::Accepted {
+            self.groups[entry.group].sessions[entry.ticket.number as usize - 1].1 += 1;
+            if key.winners.len() < WINNERS_MAX {
+                key.winners.push((entry.group, entry.ticket.session));
+            }
         }
         // with a single step, the attempt's outcome is the step's
         if let [step] = self.groups[entry.group].steps.as_mut_slice() {
