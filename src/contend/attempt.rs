@@ -82,7 +82,7 @@ impl Session<'_> {
             tries += 1;
             let tried = self.attempt_once(pass, &drawn, &mut course, tries == 1).await;
             let Tried::Ended(ending) = &tried else { break tried };
-            match self.retry_after(ending, tries, began) {
+            match self.retry_after(ending, tries, &course) {
                 Some(backoff) => {
                     arena.tally().groups[self.chair.group].wasted += try_began.elapsed();
                     if !arena.pause(backoff).await {
@@ -120,7 +120,7 @@ impl Session<'_> {
     }
 
     /// How long to wait before another try; none: there is none.
-    fn retry_after(&mut self, ending: &Ending, tries: u32, began: Instant) -> Option<Duration> {
+    fn retry_after(&mut self, ending: &Ending, tries: u32, course: &Course) -> Option<Duration> {
         let retry = self.group.retry.as_ref()?;
         let again = ending.outcome() != Outcome::Rejected
             && ending.sqlstate.as_ref().is_some_and(|s| retry.on.contains(s))
@@ -130,20 +130,20 @@ impl Session<'_> {
             return None;
         }
         // full jitter: sessions that collided do not come back together
-        let bound = retry
-            .backoff
-            .saturating_mul(1 << (tries - 1).min(20))
-            .min(retry.backoff_max);
+        let bound = retry.bound(tries);
         let backoff = match bound.is_zero() {
             true => bound,
             false => self.rng.random_range(Duration::ZERO..=bound),
         };
-        let in_time = retry.budget.is_none_or(|budget| began.elapsed() + backoff < budget);
+        // a try that the attempt's own limit would cut short at once is none
+        let spent = course.began.elapsed().saturating_sub(course.held) + backoff;
+        let limits = [retry.budget, self.group.timeout];
+        let in_time = limits.into_iter().flatten().all(|limit| spent < limit);
         in_time.then_some(backoff)
     }
 
     async fn attempt_once(&mut self, pass: Pass, drawn: &Drawn, course: &mut Course, first: bool) -> Tried {
-        let lease = match self.connection().await {
+        let lease = match self.connection(course).await {
             Some(Ok(lease)) => lease,
             Some(Err(error)) => return self.refused(error).await,
             None => return Tried::Interrupted,
@@ -167,14 +167,13 @@ impl Session<'_> {
         tried
     }
 
-    /// A try's steps are counted when it is over: what was rolled back ended as the whole did.
+    /// A try's steps are counted when it is over: what was rolled back ended as the whole did, and an interrupted whole
+    /// has no outcome.
     fn count(&self, key: Option<usize>, tried: &Tried, answered: Vec<Answered>) {
         let mut tally = self.arena.tally();
-        let rolled_back = match tried {
-            Tried::Ended(ending) if self.group.transaction.is_some() && ending.outcome() != Outcome::Accepted => {
-                Some(ending.outcome())
-            }
-            _ => None,
+        let whole = match tried {
+            Tried::Ended(ending) => Some(ending.outcome()),
+            Tried::Interrupted => None,
         };
         for Answered {
             step,
@@ -184,22 +183,23 @@ impl Session<'_> {
         } in answered
         {
             tally.groups[self.chair.group].steps[step].blocked += blocked;
-            match rolled_back {
-                Some(outcome) if ending.outcome() == Outcome::Accepted => {
-                    tally.step(self.chair.group, step, key, outcome, took);
-                }
-                _ => {
-                    tally.step(self.chair.group, step, key, ending.outcome(), took);
-                    if ending.outcome() != Outcome::Accepted {
-                        tally.refused(Some((self.chair.group, step)), &ending);
-                    }
-                }
+            let own = ending.outcome();
+            let outcome = match own {
+                Outcome::Accepted if self.group.transaction.is_some() => whole,
+                own => Some(own),
+            };
+            if let Some(outcome) = outcome {
+                tally.step(self.chair.group, step, key, outcome, took);
+            }
+            if own != Outcome::Accepted {
+                tally.refused(Some((self.chair.group, step)), &ending);
             }
         }
     }
 
-    /// The connection it has kept, or one from the pool; none when the round is being stopped.
-    async fn connection(&mut self) -> Option<Result<Lease, AcquireError>> {
+    /// The connection it has kept, or one from the pool; none when the schedule is over before there is one, or the
+    /// run stopped.
+    async fn connection(&mut self, course: &Course) -> Option<Result<Lease, AcquireError>> {
         if let Some(lease) = self.lease.take() {
             if !lease.is_closed() {
                 return Some(Ok(lease));
@@ -207,28 +207,34 @@ impl Session<'_> {
             self.arena.board.gave_back(self.seat);
         }
         self.arena.board.queued(self.seat);
-        let answer = self.acquire(false).await?;
+        let answer = self.acquire(course, false).await?;
         if let Ok(lease) = &answer {
             self.arena.board.took(self.seat, lease.pid);
         }
         Some(answer)
     }
 
-    async fn acquire(&self, nested: bool) -> Option<Result<Lease, AcquireError>> {
+    async fn acquire(&self, course: &Course, nested: bool) -> Option<Result<Lease, AcquireError>> {
         let asked = Instant::now();
+        let over = async {
+            match course.until {
+                Some(until) => tokio::time::sleep_until(until.into()).await,
+                None => future::pending().await,
+            }
+        };
         let answer = tokio::select! {
-            // most often there is one
             biased;
-            answer = self.arena.pools[self.group.pool].acquire() => answer,
-            () = self.arena.stop.requested() => return None,
+            answer = self.arena.pools[self.group.pool].acquire() => Some(answer),
+            () = over => None,
+            () = self.arena.stop.requested() => None,
         };
         let mut tally = self.arena.tally();
         let pool = &mut tally.groups[self.chair.group].pool;
         pool.wait.record(asked.elapsed());
-        if let Err(error) = &answer {
+        if let Some(Err(error)) = &answer {
             *slot(pool, error, nested) += 1;
         }
-        Some(answer)
+        answer
     }
 
     /// It got no connection.
@@ -255,38 +261,42 @@ impl Session<'_> {
         if let Some(sql) = &self.arena.prepared.settings[self.chair.group]
             && let Err(error) = lease.settings(self.chair.group, sql).await
         {
-            return Tried::Ended(Ending::of(&error, &[]));
+            return self.not_begun(Ending::of(&error, &[]));
         }
         let Some(begin) = &self.arena.prepared.begin[self.chair.group] else {
             return self.steps(pass, drawn, course, first, lease, answered).await;
         };
         let limits = self.limits(course, CONTROL_MAX, Instant::now());
         if let Err(ending) = within(&mut self.alarm, lease, lease.batch_execute(begin), &[], limits, None).await {
-            return Tried::Ended(ending);
+            return self.not_begun(ending);
         }
         let tried = self.steps(pass, drawn, course, first, lease, answered).await;
         match &tried {
             Tried::Ended(ending) if ending.outcome() == Outcome::Accepted => self.commit(course, lease).await,
             Tried::Ended(ending) if ending.outcome() == Outcome::InDoubt => tried,
             _ => {
-                let limits = Limits {
-                    from: Instant::now(),
-                    step: CONTROL_MAX,
-                    until: None,
-                };
-                // one that fails has lost its connection, which is noticed before it is used again
-                let _ = within(
-                    &mut self.alarm,
-                    lease,
-                    lease.batch_execute("ROLLBACK"),
-                    &[],
-                    limits,
-                    None,
-                )
-                .await;
+                self.rollback(lease).await;
                 tried
             }
         }
+    }
+
+    /// It came to no step.
+    fn not_begun(&self, ending: Ending) -> Tried {
+        let begin = self.group.steps.len() + 1;
+        self.arena.tally().refused(Some((self.chair.group, begin)), &ending);
+        Tried::Ended(ending)
+    }
+
+    /// Ends a transaction. Where that fails the connection is lost, which is noticed before it is used again.
+    async fn rollback(&mut self, lease: &Lease) {
+        let limits = Limits {
+            from: Instant::now(),
+            step: CONTROL_MAX,
+            until: None,
+        };
+        let rollback = lease.batch_execute("ROLLBACK");
+        let _ = within(&mut self.alarm, lease, rollback, &[], limits, None).await;
     }
 
     async fn commit(&mut self, course: &Course, lease: &Lease) -> Tried {
@@ -313,20 +323,12 @@ impl Session<'_> {
             },
             Err(ending) => ending,
         };
+        if ending.outcome() != Outcome::InDoubt {
+            // what fails before the COMMIT itself leaves the transaction open
+            self.rollback(lease).await;
+        }
         if self.is_interruption(&ending, course) {
             return Tried::Interrupted;
-        }
-        if ending.outcome() != Outcome::InDoubt {
-            // 25P02 leaves the transaction open
-            let _ = within(
-                &mut self.alarm,
-                lease,
-                lease.batch_execute("ROLLBACK"),
-                &[],
-                limits,
-                None,
-            )
-            .await;
         }
         self.arena.tally().refused(Some((self.chair.group, step)), &ending);
         Tried::Ended(ending)
@@ -374,7 +376,7 @@ impl Session<'_> {
             let gated = first && (i == 0 || self.group.transaction.is_none());
             let run = if step.second_connection {
                 arena.board.queued_again(self.seat);
-                match self.acquire(true).await {
+                match self.acquire(course, true).await {
                     Some(Ok(second)) => {
                         arena.board.took(self.seat, second.pid);
                         let run = self.step(course, i, step, &second, values, gated).await;

@@ -364,6 +364,7 @@ impl<'a> Contest<'a> {
         }
     }
 
+    /// What the sessions were told against what is stored.
     async fn settle(&self, keys: &[TextRow], tally: &mut Tally) -> Option<Settled> {
         let settled = settle::settle(&self.control, self.plan, &self.prepared, keys, tally);
         interruptible(&self.control, self.stop, STOP_GRACE, settled).await

@@ -263,8 +263,12 @@ fn reasons(plan: &Plan, run: &Run) -> Vec<Reason> {
         }
     }
     let name = |(group, step): (usize, usize)| {
-        let step = plan.groups[group].steps.get(step);
-        step.map_or_else(|| "commit".to_string(), |s| s.name.clone())
+        let steps = &plan.groups[group].steps;
+        match steps.get(step) {
+            Some(step) => step.name.clone(),
+            None if step == steps.len() => "commit".into(),
+            None => "begin".into(),
+        }
     };
     let mut reasons: Vec<Reason> = merged
         .into_iter()

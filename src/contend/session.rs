@@ -82,7 +82,7 @@ impl<'a> Session<'a> {
                         self.arena.tally().groups[self.chair.group].dropped += left;
                         return;
                     }
-                    self.pass(None, Some(began + *max + self.group.grace)).await;
+                    self.pass(None, began + *max, self.group.grace).await;
                 }
             }
             Schedule::Shared { iterations, max } => {
@@ -92,12 +92,12 @@ impl<'a> Session<'a> {
                         self.arena.tally().groups[self.chair.group].dropped += 1;
                         continue;
                     }
-                    self.pass(None, Some(began + *max + self.group.grace)).await;
+                    self.pass(None, began + *max, self.group.grace).await;
                 }
             }
             Schedule::Constant { duration } => {
                 while !self.is_stopped() && began.elapsed() < *duration {
-                    self.pass(None, Some(began + *duration + self.group.grace)).await;
+                    self.pass(None, began + *duration, self.group.grace).await;
                 }
             }
             Schedule::Ramping { ramp, ramp_down } => {
@@ -112,27 +112,28 @@ impl<'a> Session<'a> {
                         return;
                     }
                     let out = ramp.falls_below(seat, began.elapsed());
-                    let until = match out < ramp.duration() {
-                        true => out + *ramp_down,
-                        false => out + self.group.grace,
+                    let grace = match out < ramp.duration() {
+                        true => *ramp_down,
+                        false => self.group.grace,
                     };
-                    self.pass(None, Some(began + until)).await;
+                    self.pass(None, began + out, grace).await;
                 }
             }
             Schedule::Rate { ramp } => {
-                let until = Some(began + ramp.duration() + self.group.grace);
+                let over = began + ramp.duration();
                 while let Some(due) = self.arena.arrivals[self.chair.group].next().await {
-                    self.pass(Some(due), until).await;
+                    self.pass(Some(due), over, self.group.grace).await;
                 }
             }
         }
     }
 
-    /// One attempt, and the pause after it.
-    async fn pass(&mut self, due: Option<Instant>, until: Option<Instant>) {
-        self.next(due, until).await;
+    /// One attempt, and the pause after it, which ends when the schedule is over for this session.
+    async fn pass(&mut self, due: Option<Instant>, over: Instant, grace: Duration) {
+        self.next(due, Some(over + grace)).await;
         self.arena.board.idle(self.seat);
         let think = self.drawn(self.group.think);
+        let think = think.min(over.saturating_duration_since(Instant::now()));
         if think.is_zero() {
             if !self.keeps {
                 self.give_back();
@@ -142,8 +143,7 @@ impl<'a> Session<'a> {
         if !self.keeps && !self.group.holds {
             self.give_back();
         }
-        let end = until.map_or(Duration::MAX, |until| until.saturating_duration_since(Instant::now()));
-        self.arena.pause(think.min(end)).await;
+        self.arena.pause(think).await;
         if !self.keeps {
             self.give_back();
         }

@@ -105,7 +105,8 @@ pub(crate) struct ByOutcome([Times; Outcome::ALL.len()]);
 /// What makes two failures the same.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Kind {
-    /// Group and step; none when there was no connection. The commit stands behind the last step.
+    /// Group and step; none when there was no connection. The commit stands behind the last step, and what begins it
+    /// all behind that.
     pub(crate) step: Option<(usize, usize)>,
     pub(crate) outcome: Outcome,
     pub(crate) sqlstate: Option<String>,
@@ -290,8 +291,11 @@ impl Tally {
         ] {
             outcomes.move_one(Outcome::InDoubt, outcome);
         }
-        if outcome == Outcome::Accepted && key.winners.len() < WINNERS_MAX {
-            key.winners.push((entry.group, entry.ticket.session));
+        if outcome == Outcome::Accepted {
+            self.groups[entry.group].sessions[entry.ticket.number as usize - 1].1 += 1;
+            if key.winners.len() < WINNERS_MAX {
+                key.winners.push((entry.group, entry.ticket.session));
+            }
         }
         // with a single step, the attempt's outcome is the step's
         if let [step] = self.groups[entry.group].steps.as_mut_slice() {
