@@ -1,23 +1,28 @@
-//! The sections of a race: winners, outcomes, how they met, waits, deadlocks, pool, latency.
+//! The sections of a race: winners, outcomes, groups, how they met, waits, deadlocks, pool, latency.
 
 use std::io::{self, Write};
 use std::time::Duration;
 
-use super::{Paper, Table};
+use super::{Paper, Table, groups};
 use crate::outcome::Outcome;
-use crate::report::{PoolResult, Race, RoundResult, Times, WaveResult};
+use crate::report::{PoolResult, Race, Reason, RoundResult, StepResult, Times, WaveResult};
 use crate::scenario::Figure;
 use crate::verdict::{name_key, show_time};
 use crate::watch::{Deadlock, Member};
 
 /// Keys, reasons and deadlocks that are listed; the JSON form has all.
 const LISTED: usize = 8;
+/// Errors of which all is told.
+const EXPLAINED: usize = 3;
+/// Calls that are named of the stack in which an error was raised, innermost first.
+const CONTEXT_LINES: usize = 4;
 /// Winners that are named for a key.
 const NAMED: usize = 3;
 
 pub(super) fn write<W: Write>(paper: &mut Paper<'_, W>, race: &Race) -> io::Result<()> {
     winners(paper, race)?;
     outcomes(paper, race)?;
+    groups::write(paper, race)?;
     meeting(paper, race)?;
     deadlocks(paper, race)?;
     for one in &race.pools {
@@ -46,8 +51,9 @@ fn winners<W: Write>(paper: &mut Paper<'_, W>, race: &Race) -> io::Result<()> {
     keys.sort_by_key(|k| std::cmp::Reverse(k.winners.len()));
     for key in keys.iter().take(LISTED) {
         let mut by = key.winners.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
-        if key.winners.len() > NAMED {
-            by.push_str(&format!(" and {} more", key.winners.len() - NAMED));
+        // those beyond a hundred are counted, and not remembered
+        if key.outcomes.accepted > NAMED as u64 {
+            by.push_str(&format!(" and {} more", key.outcomes.accepted - NAMED as u64));
         }
         table.row([
             name_key(&race.key_columns, &key.key),
@@ -73,8 +79,13 @@ fn outcomes<W: Write>(paper: &mut Paper<'_, W>, race: &Race) -> io::Result<()> {
         return Ok(());
     }
     let n = race.rounds.len();
+    let tries: u64 = race.group_results.iter().map(|g| g.tries).sum();
+    let retried = match tries > total {
+        true => format!(" ({tries} tries)"),
+        false => String::new(),
+    };
     paper.title(&format!(
-        "Outcomes of {total} attempts in {n} {}",
+        "Outcomes of {total} attempts{retried} in {n} {}",
         if n == 1 { "round" } else { "rounds" }
     ))?;
     let counts: Vec<String> = Outcome::ALL
@@ -101,7 +112,43 @@ fn outcomes<W: Write>(paper: &mut Paper<'_, W>, race: &Race) -> io::Result<()> {
         paper.table(2, table)?;
         more(paper, race.reasons.len(), "kinds")?;
     }
+    // of what nobody expected people want to know all
+    let errors = race.reasons.iter().take(LISTED).filter(|r| r.outcome == "error");
+    for reason in errors.take(EXPLAINED) {
+        let lines = explained(reason);
+        if !lines.is_empty() {
+            let code = reason.sqlstate.as_deref().unwrap_or("error");
+            let step = reason.step.as_deref().unwrap_or("(pool)");
+            paper.line(2, &format!("{code} in {step}:"))?;
+        }
+        for line in lines {
+            paper.line(4, &line)?;
+        }
+    }
     Ok(())
+}
+
+/// What the server said of an error beside its message.
+fn explained(reason: &Reason) -> Vec<String> {
+    let field = |name: &str| reason.fields.get(name).map(String::as_str);
+    let mut lines = Vec::new();
+    lines.extend(reason.detail.as_ref().map(|detail| format!("detail: {detail}")));
+    lines.extend(field("hint").map(|hint| format!("hint: {hint}")));
+    let table = match (field("schema"), field("table")) {
+        (Some(schema), Some(table)) => Some(format!("table {schema}.{table}")),
+        (None, Some(table)) => Some(format!("table {table}")),
+        (Some(schema), None) => Some(format!("schema {schema}")),
+        (None, None) => None,
+    };
+    let column = field("column").map(|c| format!("column {c}"));
+    let datatype = field("datatype").map(|t| format!("type {t}"));
+    let of: Vec<String> = [table, column, datatype].into_iter().flatten().collect();
+    if !of.is_empty() {
+        lines.push(format!("of: {}", of.join(", ")));
+    }
+    let context = reason.context.iter().flat_map(|c| c.lines());
+    lines.extend(context.take(CONTEXT_LINES).map(|line| format!("in {line}")));
+    lines
 }
 
 fn meeting<W: Write>(paper: &mut Paper<'_, W>, race: &Race) -> io::Result<()> {
@@ -110,7 +157,8 @@ fn meeting<W: Write>(paper: &mut Paper<'_, W>, race: &Race) -> io::Result<()> {
     }
     paper.title("How they met")?;
     let overlapping: u64 = race.rounds.iter().map(|r| r.overlapping).sum();
-    let total = race.attempts.total();
+    let interrupted: u64 = race.rounds.iter().map(|r| r.interrupted).sum();
+    let total = race.attempts.total() + interrupted;
     paper.line(
         2,
         &format!("{overlapping} of {total} attempts were in flight with another one on the same key"),
@@ -280,10 +328,15 @@ fn pool<W: Write>(paper: &mut Paper<'_, W>, pool: &PoolResult) -> io::Result<()>
 }
 
 fn latency<W: Write>(paper: &mut Paper<'_, W>, race: &Race) -> io::Result<()> {
-    let mut table = Table::with_header(&["step", ">count", ">min", ">avg", ">med", ">p95", ">p99", ">max"]);
+    let blocked = race.steps.iter().any(|s| s.blocked_ms > 0.0);
+    let mut titles = vec!["step", ">count", ">min", ">avg", ">med", ">p95", ">p99", ">max"];
+    if blocked {
+        titles.push(">behind locks");
+    }
+    let mut table = Table::with_header(&titles);
     for step in race.steps.iter().filter(|s| s.latency.count() > 0) {
         let figure = |f| times(&step.latency, f);
-        table.row([
+        let mut row = vec![
             step.step.clone(),
             step.latency.count().to_string(),
             figure(Figure::Min),
@@ -292,18 +345,33 @@ fn latency<W: Write>(paper: &mut Paper<'_, W>, race: &Race) -> io::Result<()> {
             figure(Figure::Percentile(95.0)),
             figure(Figure::Percentile(99.0)),
             figure(Figure::Max),
-        ]);
+        ];
+        if blocked {
+            row.push(behind_locks(step));
+        }
+        table.row(row);
     }
     if table.is_empty() {
         return Ok(());
     }
     let gated = race.groups.iter().any(|g| g.gate != "none");
     paper.title(if gated {
-        "Latency, from the opening of the gate"
+        "Latency of steps, from the opening of the gate"
     } else {
-        "Latency"
+        "Latency of steps"
     })?;
     paper.table(2, table)
+}
+
+/// The share of a step's time that it stood behind locks.
+fn behind_locks(step: &StepResult) -> String {
+    let average = step.latency.figure(Figure::Avg).unwrap_or_default();
+    let all_ms = average.as_secs_f64() * 1e3 * step.latency.count() as f64;
+    match step.blocked_ms > 0.0 && all_ms > 0.0 {
+        // samples may see a little more than there was
+        true => format!("{:.0}%", (100.0 * step.blocked_ms / all_ms).min(100.0)),
+        false => String::new(),
+    }
 }
 
 fn times(times: &Times, figure: Figure) -> String {
