@@ -24,7 +24,7 @@ const TEXT_MAX: usize = 2_000;
 /// Explains what took long enough to have waited in a deadlock, and nothing else: the sessions pay for each notice.
 const EXPLAIN_SLOW: &str = "\
 load 'auto_explain';
-set auto_explain.log_min_duration = '20ms';
+set auto_explain.log_min_duration = '10ms';
 set auto_explain.log_nested_statements = on;
 set auto_explain.log_level = notice;
 set auto_explain.log_analyze = off;
