@@ -20,9 +20,11 @@ use crate::postgres::Connection;
 
 /// How often samples are taken, where `deadlock_timeout` doesn't ask for more.
 const PERIOD: Duration = Duration::from_millis(20);
-/// After a sample the sampler rests for so many times what the sample took, so that it can't slow the race down much; but
-/// never for longer than half of `deadlock_timeout`.
+/// The next sample is taken after so many times what the last one took, so that it can't slow the race down much; but never
+/// later than after half of `deadlock_timeout`.
 const PAUSE_PER_COST: u32 = 50;
+/// It rests for so long in any case.
+const REST: Duration = Duration::from_millis(5);
 /// The sampler must not stand in the queues that it watches, nor read for long.
 const SETTINGS: &str = "set lock_timeout = '5ms'; set statement_timeout = '1s'";
 /// Rows whose keys are asked for after a sample.
@@ -76,10 +78,17 @@ impl Sampler {
             140_000.. => "(extract(epoch from clock_timestamp() - w.waitstart) * 1e6)::int8",
             _ => "null::int8",
         };
+        let activity = connection.prepare(ACTIVITY).await?;
+        let locks = connection.prepare(&SAMPLE.replace("AGE", age)).await?;
+        let rows = Rows::new(&connection).await?;
+        // the first time takes longest, and should not be in the race
+        connection.query(&activity, &[]).await?;
+        connection.query(&locks, &[]).await?;
+        rows.locked(&connection, &[]).await?;
         Ok(Sampler {
-            activity: connection.prepare(ACTIVITY).await?,
-            locks: connection.prepare(&SAMPLE.replace("AGE", age)).await?,
-            rows: Rows::new(&connection).await?,
+            activity,
+            locks,
+            rows,
             connection,
             period: PERIOD.min(period_max),
             period_max,
@@ -103,7 +112,9 @@ impl Sampler {
             }
             let took = asked.elapsed();
             watch.add_cost(took);
-            tokio::time::sleep((took * PAUSE_PER_COST).clamp(self.period, self.period_max)).await;
+            // from start to start: on a busy machine an answer may take as long as a cycle may stand
+            let period = (took * PAUSE_PER_COST).clamp(self.period, self.period_max);
+            tokio::time::sleep(period.saturating_sub(took).max(REST)).await;
         }
     }
 
