@@ -11,7 +11,9 @@ mod common;
 
 mod bundled;
 mod gates;
+mod hanging;
 mod interrupt;
+mod moments;
 mod outcomes;
 mod places;
 mod reports;
