@@ -16,8 +16,10 @@ mod interrupt;
 mod moments;
 mod outcomes;
 mod places;
+mod progress;
 mod reports;
 mod schedules;
+mod server_death;
 mod values;
 mod waits;
 

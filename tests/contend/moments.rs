@@ -11,7 +11,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::common::database::Database;
 use crate::common::run::{Run, Running};
-use crate::common::{Sandbox, wait_until};
+use crate::common::{Sandbox, TestServer, wait_until};
 
 /// Long and short transactions, conflicts that are tried again, and starts at a rate.
 const TIMED: &str = r#"
@@ -56,30 +56,32 @@ struct Site {
 
 const GATED: &str = "contend last-room --sessions 20 --rounds 3 --format json";
 
-/// A gated and a timed one, on a server of their own each; and on one of the user's.
-fn sites(server: &crate::common::TestServer) -> Vec<Site> {
-    server.exec("create table things (id int primary key, name text); insert into things values (1, 'one')");
-    let url = server.url();
-    let site = |words: &dyn Fn(&Sandbox) -> String, on_server: bool| {
+/// A gated and a timed one, on throwaway servers and on those of the user.
+fn sites(servers: &[TestServer; 2]) -> [Site; 4] {
+    let site = |words: &dyn Fn(&Sandbox) -> String, server: Option<&TestServer>| {
         let sandbox = Sandbox::new();
         let words = words(&sandbox);
+        let url = server.map(TestServer::url);
         Site {
-            words: match on_server {
-                true => format!("{words} --url {url}"),
-                false => words,
+            words: match &url {
+                Some(url) => format!("{words} --url {url}"),
+                None => words,
             },
             sandbox,
-            url: on_server.then(|| url.clone()),
+            url,
         }
     };
-    let file = |place: [&'static str; 3]| {
+    let gated = |_: &Sandbox| GATED.to_string();
+    let timed = |place: [&'static str; 3]| {
         move |sandbox: &Sandbox| format!("contend {} --format json", sandbox.write("timed.toml", &timed(place)))
     };
-    vec![
-        site(&|_| GATED.into(), false),
-        site(&file(BUNDLED), false),
-        site(&|_| GATED.into(), true),
-        site(&file(OWN), true),
+    let [for_gated, for_timed] = servers;
+    for_timed.exec("create table things (id int primary key, name text); insert into things values (1, 'one')");
+    [
+        site(&gated, None),
+        site(&timed(BUNDLED), None),
+        site(&gated, Some(for_gated)),
+        site(&timed(OWN), Some(for_timed)),
     ]
 }
 
@@ -141,33 +143,28 @@ fn seed() -> u64 {
 fn at_random_moments(times: u32, interrupt: impl Fn(&Running, &mut ChaCha8Rng) + Sync) {
     let seed = seed();
     let home = Sandbox::new();
-    let server = home.server();
-    // one kind at a time on the user's server, where what is left would be seen as the other one's
-    let mut sites = sites(&server);
-    let on_server = sites.split_off(2);
-    let one_by_one = |sites: &[Site], seed: u64| {
+    let servers = [home.server(), home.server()];
+    let at_moments = |site: &Site, seed: u64| {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        for site in sites {
-            let began = Instant::now();
-            let whole = site.start().wait().exits(0);
-            let length = began.elapsed();
-            whole.json();
-            for n in 0..times {
-                // each in its own part of the time, so that every phase is met
-                let part = length.mul_f64(1.05) / times;
-                let at = part * n + rng.random_range(Duration::ZERO..part);
-                let run = site.start();
-                thread::sleep(at);
-                interrupt(&run, &mut rng);
-                let run = run.wait_at_most(Duration::from_secs(20));
-                assert_complete(&run, at);
-                site.assert_nothing_left();
-            }
+        let began = Instant::now();
+        let whole = site.start().wait().exits(0);
+        let length = began.elapsed();
+        whole.json();
+        for n in 0..times {
+            // each in its own part of the time, so that every phase is met
+            let part = length.mul_f64(1.05) / times;
+            let at = part * n + rng.random_range(Duration::ZERO..part);
+            let run = site.start();
+            thread::sleep(at);
+            interrupt(&run, &mut rng);
+            let run = run.wait_at_most(Duration::from_secs(20));
+            assert_complete(&run, at);
+            site.assert_nothing_left();
         }
     };
     thread::scope(|scope| {
-        for (i, sites) in sites.chunks(1).chain([on_server.as_slice()]).enumerate() {
-            scope.spawn(move || one_by_one(sites, seed + i as u64));
+        for (site, seed) in sites(&servers).into_iter().zip(seed..) {
+            scope.spawn(move || at_moments(&site, seed));
         }
     });
 }
