@@ -1,36 +1,57 @@
 //! SIGINT and SIGTERM: the first asks a run to stop, the second not to wait for anything.
 
+use std::io::{self, IsTerminal};
+use std::thread;
 use std::time::Duration;
 
+use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::exit;
+use super::{exit, output};
 use crate::stop::Stop;
 
 /// How long the end may take that was asked for twice. The throwaway server's guard cleans up behind us.
 const AT_ONCE_MAX: Duration = Duration::from_secs(1);
 
 /// Turns signals into requests to stop.
+///
+/// They are heard by a thread of their own: also while everything else is busy with ending.
 pub(super) fn listen() -> Stop {
     let stop = Stop::default();
-    // now and not in the task: it begins when we first wait for something
-    let signals = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
     // without handlers the signals end the process, which is what they ask for
-    if let (Ok(mut interrupt), Ok(mut terminate)) = signals {
+    if let Ok((runtime, signals)) = handlers() {
         let asked = stop.clone();
-        tokio::spawn(async move {
-            received(&mut interrupt, &mut terminate).await;
-            asked.request();
-            received(&mut interrupt, &mut terminate).await;
-            asked.insist();
-            let _ = tokio::time::timeout(AT_ONCE_MAX, received(&mut interrupt, &mut terminate)).await;
-            std::process::exit(i32::from(exit::INTERRUPTED));
-        });
+        thread::spawn(move || runtime.block_on(hear(signals, &asked)));
     }
     stop
 }
 
-async fn received(interrupt: &mut Signal, terminate: &mut Signal) {
+type Signals = [Signal; 2];
+
+fn handlers() -> io::Result<(Runtime, Signals)> {
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let within = runtime.enter();
+    let signals = [signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?];
+    drop(within);
+    Ok((runtime, signals))
+}
+
+async fn hear(mut signals: Signals, stop: &Stop) {
+    received(&mut signals).await;
+    stop.request();
+    received(&mut signals).await;
+    stop.insist();
+    // a third one doesn't wait for that either
+    let _ = tokio::time::timeout(AT_ONCE_MAX, received(&mut signals)).await;
+    if io::stderr().is_terminal() {
+        // below the progress line
+        output::note("");
+    }
+    output::note("interrupted; ended at once, without a report");
+    std::process::exit(i32::from(exit::INTERRUPTED));
+}
+
+async fn received([interrupt, terminate]: &mut Signals) {
     tokio::select! {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
