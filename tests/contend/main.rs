@@ -14,27 +14,19 @@ mod deadlocks;
 mod gates;
 mod hanging;
 mod interrupt;
-<<<<<<< HEAD
 mod limits;
-mod outcomes;
-mod places;
-mod rates;
-=======
 mod moments;
 mod outcomes;
 mod places;
 mod progress;
->>>>>>> 27241819201c988faace4266cbdd54bab6b80598
+mod rates;
 mod reports;
 mod retries;
 mod rules;
 mod schedules;
-<<<<<<< HEAD
+mod server_death;
 mod settled;
 mod transactions;
-=======
-mod server_death;
->>>>>>> 27241819201c988faace4266cbdd54bab6b80598
 mod values;
 mod waits;
 
