@@ -14,6 +14,7 @@ use super::board::Board;
 use super::commit_gate::CommitGate;
 use super::draw::TextRow;
 use super::gate::Keeper;
+use super::pool_watch::PoolWatch;
 use super::prepare::{self, Prepared};
 use super::session::Session;
 use super::tally::Tally;
@@ -219,9 +220,11 @@ impl<'a> Contest<'a> {
             Some(arena.arrivals[i].keep(&arena, i, ramp, arena.began + group.start))
         }));
         let mut aborted = None;
+        let pools = PoolWatch::new(self.pools.len());
         let (_, waves, _) = tokio::select! {
             raced = future::join3(sessions, kept, arrivals) => raced,
             never = self.sampler.watch(&locks) => match never {},
+            never = pools.watch(&arena, &self.control) => match never {},
             never = self.end_early(&arena) => match never {},
             never = self.abort_when_hopeless(&arena, &mut aborted) => match never {},
             never = pulses(&arena, on_event) => match never {},
@@ -254,6 +257,7 @@ impl<'a> Contest<'a> {
             tally,
             waves,
             lock_waits,
+            pools: pools.seen(),
             settled,
             checks,
             took,

@@ -1,6 +1,7 @@
 //! The report that a person reads: the verdict first, then what it rests on.
 
 mod findings;
+mod pool;
 mod race;
 mod table;
 
