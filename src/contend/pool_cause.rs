@@ -22,6 +22,8 @@ pub(super) struct Figures<'a> {
     pub(super) nesting: u32,
     pub(super) seen: &'a PoolSeen,
     pub(super) timeouts: u64,
+    /// Of these, those that held another connection.
+    pub(super) nested_timeouts: u64,
     pub(super) create_timeouts: u64,
     pub(super) server_full: u64,
     pub(super) connect_errors: u64,
@@ -54,7 +56,7 @@ pub(super) fn causes(of: &Figures<'_>) -> Vec<PoolCause> {
     if of.timeouts == 0 && dry < DRY_MIN * of.seen.watched.as_secs_f64() {
         return causes;
     }
-    for (holding, share) in leading(of.seen) {
+    for (holding, share) in leading(of.seen, of.nested_timeouts > 0) {
         let (name, text) = match holding {
             Holding::Convoy => ("convoy", convoy(of, share)),
             Holding::IdleInTransaction => ("idle_in_transaction", idle(of, share, holding)),
@@ -75,8 +77,12 @@ fn cause(cause: &'static str, share: Option<f64>, text: String) -> PoolCause {
 }
 
 /// What most of the holders' time went to, and what came close, with its part of all.
-fn leading(seen: &PoolSeen) -> Vec<(Holding, f64)> {
-    let all = seen.by_holding();
+fn leading(seen: &PoolSeen, is_stuck: bool) -> Vec<(Holding, f64)> {
+    let mut all = seen.by_holding();
+    // where everybody got a second connection in time, waiting for it was a part of the work
+    if !is_stuck && let Some(seconds) = all.remove(&Holding::Nested) {
+        *all.entry(Holding::Working).or_default() += seconds;
+    }
     let sum: f64 = all.values().sum();
     let most = all.values().copied().fold(0.0, f64::max);
     if most <= 0.0 {
@@ -102,13 +108,14 @@ fn convoy(of: &Figures<'_>, share: f64) -> String {
         Some((table, part)) if *part >= 0.5 => format!(" on {table}"),
         _ => String::new(),
     };
-    let holder = match of.seen.whom(Holding::Convoy).first() {
-        Some((whom, part)) => format!(
-            "; for {:.0}% of that time, more than anybody else, it was held by {whom}",
-            part * 100.0
-        ),
+    let mut holder = match of.seen.whom(Holding::Convoy).first() {
+        Some((whom, part)) if *part >= 0.5 => format!(", mostly held by {whom}"),
+        Some((whom, _)) => format!(", held by {whom} and others"),
         None => String::new(),
     };
+    if let Some((session, part)) = of.seen.heads().first() {
+        holder.push_str(&format!(" (longest by {session}: {:.0}% of that time)", part * 100.0));
+    }
     format!(
         "convoy behind a lock: while the pool was dry, {} connections on average stood in a queue for a lock{table}{holder}. \
          A larger pool makes the queue longer, not faster: shorten the time from taking that lock to the commit.",
@@ -121,11 +128,11 @@ fn idle(of: &Figures<'_>, share: f64, holding: Holding) -> String {
         Holding::IdleInTransaction => (
             "held while idle in transaction: while the pool was dry, {N} connections on average had a transaction open and \
              nothing to do",
-            "do what takes long outside the transaction",
+            "Do what takes long outside the transaction",
         ),
         _ => (
             "held while idle: while the pool was dry, {N} connections on average were on loan with no transaction and nothing to do",
-            "give the connection back as soon as the attempt is over",
+            "Give the connection back as soon as the attempt is over",
         ),
     };
     let whom = match of.seen.whom(holding).first() {
@@ -136,7 +143,7 @@ fn idle(of: &Figures<'_>, share: f64, holding: Holding) -> String {
         Some(held) => {
             let idle = held.mul_f64(share.min(1.0));
             format!(
-                "; a connection is held for {} on average, {} of it idle. {}; without the idle time {} of {} would do",
+                ". A connection is held for {} on average, {} of it idle; {}; without the idle time {} of {} would do",
                 ms(held),
                 ms(idle),
                 needs(of, held),
@@ -146,7 +153,7 @@ fn idle(of: &Figures<'_>, share: f64, holding: Holding) -> String {
         }
         None => String::new(),
     };
-    format!("{}{whom}{without}: {advice}.", what.replace("{N}", &of_size(of, share)))
+    format!("{}{whom}{without}. {advice}.", what.replace("{N}", &of_size(of, share)))
 }
 
 fn leaked(of: &Figures<'_>, share: f64) -> String {
@@ -183,7 +190,11 @@ fn too_small(of: &Figures<'_>) -> String {
         Some(held) => format!(
             "{} {} held for {} on average; {}",
             of.size,
-            if of.size == 1 { "connection is" } else { "connections are" },
+            if of.size == 1 {
+                "connection is"
+            } else {
+                "connections are"
+            },
             ms(held),
             needs(of, held)
         ),
@@ -196,12 +207,20 @@ fn too_small(of: &Figures<'_>) -> String {
 }
 
 fn server_full(of: &Figures<'_>) -> String {
-    let said = of.said.as_ref().map(|said| format!(" (\"{said}\")")).unwrap_or_default();
+    let said = of
+        .said
+        .as_ref()
+        .map(|said| format!(" (\"{said}\")"))
+        .unwrap_or_default();
     format!(
         "server full: {} new {} refused with 53300{said} when the pool wanted to grow to {}. Make the pools of all \
          applications together smaller than max_connections, or than the limit of the role or database.",
         of.server_full,
-        if of.server_full == 1 { "connection was" } else { "connections were" },
+        if of.server_full == 1 {
+            "connection was"
+        } else {
+            "connections were"
+        },
         of.size
     )
 }
@@ -216,7 +235,11 @@ fn connect_trouble(of: &Figures<'_>) -> String {
         ));
     }
     if of.connect_errors > 0 {
-        let said = of.said.as_ref().map(|said| format!(" (\"{said}\")")).unwrap_or_default();
+        let said = of
+            .said
+            .as_ref()
+            .map(|said| format!(" (\"{said}\")"))
+            .unwrap_or_default();
         parts.push(format!("{} new connections failed{said}", of.connect_errors));
     }
     if parts.is_empty() {
@@ -260,7 +283,11 @@ fn needs(of: &Figures<'_>, held: Duration) -> String {
 
 fn ms(time: Duration) -> String {
     let ms = time.as_secs_f64() * 1e3;
-    if ms < 10.0 { format!("{ms:.1} ms") } else { format!("{ms:.0} ms") }
+    if ms < 10.0 {
+        format!("{ms:.1} ms")
+    } else {
+        format!("{ms:.0} ms")
+    }
 }
 
 /// Sessions that ask for two connections of a pool at once.
@@ -305,6 +332,7 @@ mod tests {
             nesting: 0,
             seen,
             timeouts: 3,
+            nested_timeouts: 0,
             create_timeouts: 0,
             server_full: 0,
             connect_errors: 0,
@@ -332,6 +360,18 @@ mod tests {
     }
 
     #[test]
+    fn who_gets_a_second_connection_in_time_is_not_stuck() {
+        let nested = seen(&[
+            (Holding::Nested, "guest in `log`", 6.0),
+            (Holding::Working, "hold", 1.0),
+        ]);
+        let mut of = figures(&nested);
+        assert_eq!(names(&of), ["too_small"]);
+        of.nested_timeouts = 1;
+        assert_eq!(names(&of), ["nested_acquire"]);
+    }
+
+    #[test]
     fn a_pool_that_is_well_used_has_no_cause() {
         let mut little = seen(&[(Holding::Working, "hold", 1.0)]);
         little.dry = Duration::from_millis(100);
@@ -339,8 +379,10 @@ mod tests {
         assert_eq!(names(&of), ["too_small"], "somebody waited in vain");
         of.timeouts = 0;
         assert_eq!(names(&of), [""; 0]);
-        little.dry = Duration::from_millis(300);
-        assert_eq!(names(&Figures { seen: &little, ..of }), ["too_small"], "it was dry for long");
+        let mut long = little.clone();
+        long.dry = Duration::from_millis(300);
+        let names = names(&Figures { seen: &long, ..of });
+        assert_eq!(names, ["too_small"], "it was dry for long");
     }
 
     #[test]
@@ -356,7 +398,12 @@ mod tests {
             (Holding::Working, "guest in `hold`", 5.0),
         ]);
         let text = &causes(&figures(&idle))[0].text;
-        for part in ["15 of 20", "38 ms on average, 28 ms of it idle", "needs 27", "7 of 20 would do"] {
+        for part in [
+            "15 of 20",
+            "38 ms on average, 28 ms of it idle",
+            "needs 27",
+            "7 of 20 would do",
+        ] {
             assert!(text.contains(part), "{part} is not in {text}");
         }
     }

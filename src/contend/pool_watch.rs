@@ -10,7 +10,7 @@ use tokio_postgres::Client;
 use super::arena::Arena;
 use super::board::Seat;
 use crate::scenario::Plan;
-use crate::watch::{Doing, Holder, PoolNow, PoolSeen, backends};
+use crate::watch::{Doing, Holder, Named, PoolNow, PoolSeen, backends};
 
 /// How often the pools are looked at.
 const PERIOD: Duration = Duration::from_millis(20);
@@ -109,14 +109,17 @@ fn holders<'a>(plan: &'a Plan, seat: &'a Seat) -> impl Iterator<Item = Holder> +
 }
 
 /// Which session a process works for, and where in its attempt that is.
-fn named(plan: &Plan, seats: &[Seat]) -> HashMap<i32, String> {
+fn named(plan: &Plan, seats: &[Seat]) -> HashMap<i32, Named> {
     let mut named = HashMap::new();
     for seat in seats {
-        let who = format!("{} {}", plan.groups[seat.group].name, seat.session);
-        let holds = seat.holds.iter().map(|pid| (*pid, format!("{who} {}", place(plan, seat))));
-        named.extend(holds);
+        let group = &plan.groups[seat.group].name;
+        let name = |place: String| Named {
+            session: format!("{group} {}", seat.session),
+            place: format!("{group} {place}"),
+        };
+        named.extend(seat.holds.iter().map(|pid| (*pid, name(place(plan, seat)))));
         let leaked = seat.leaked.iter();
-        named.extend(leaked.map(|pid| (*pid, format!("{who}, who never gave its connection back"))));
+        named.extend(leaked.map(|pid| (*pid, name("that never gave its connection back".into()))));
     }
     named
 }

@@ -9,8 +9,8 @@ use super::tally::{ByOutcome, GroupTally, KeyTally, Kind, Refused};
 use super::{Round, Run};
 use crate::outcome::{Outcome, Outcomes};
 use crate::report::{
-    BugFacts, GroupFacts, GroupResult, KeyCounts, PoolPoint, PoolResult, Race, Reason, RoundResult, Settled, StepCounts,
-    StepResult, Times, WaveResult,
+    BugFacts, GroupFacts, GroupResult, KeyCounts, PoolPoint, PoolResult, Race, Reason, RoundResult, Settled,
+    StepCounts, StepResult, Times, WaveResult,
 };
 use crate::scenario::{Plan, Schedule};
 use crate::watch::{Deadlock, LockWaits, PoolSeen};
@@ -332,6 +332,7 @@ fn pool_result(plan: &Plan, run: &Run, groups: &[GroupTally], pool: usize) -> Po
         nesting: pool_cause::nesting(plan, pool),
         seen: &seen,
         timeouts: result.timeouts,
+        nested_timeouts: result.nested_timeouts,
         create_timeouts: result.create_timeouts,
         server_full: result.server_full,
         connect_errors: result.connect_errors,
@@ -353,7 +354,9 @@ fn said(run: &Run, full: bool) -> Option<String> {
         true => kind.sqlstate.is_some(),
         false => kind.sqlstate.is_none() && refused.first.message.starts_with("cannot connect"),
     })?;
-    Some(first.first.message.clone())
+    // without the address before it and the advice behind it
+    let (_, why) = first.first.message.split_once(": ")?;
+    Some(why.split(" (SQLSTATE").next().unwrap_or(why).to_string())
 }
 
 fn settled(run: &Run) -> Option<Settled> {

@@ -9,4 +9,4 @@ pub(crate) use contention::Meetings;
 pub use deadlock::{Deadlock, Member};
 pub use locks::LockWaits;
 pub(crate) use locks::{LockWatch, Sampler};
-pub(crate) use pool::{Doing, Holder, Holding, PoolNow, PoolSeen, backends};
+pub(crate) use pool::{Doing, Holder, Holding, Named, PoolNow, PoolSeen, backends};

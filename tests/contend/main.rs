@@ -14,6 +14,7 @@ mod gates;
 mod interrupt;
 mod outcomes;
 mod places;
+mod pool;
 mod reports;
 mod schedules;
 mod values;

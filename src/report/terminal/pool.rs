@@ -42,8 +42,13 @@ fn waits(pool: &PoolResult) -> String {
         figure(Figure::Percentile(95.0)),
         figure(Figure::Max),
     );
+    if pool.timeouts > 0 {
+        text.push_str(&format!("; {} timed out", pool.timeouts));
+    }
+    if pool.nested_timeouts > 0 {
+        text.push_str(&format!(" ({} with another connection in hand)", pool.nested_timeouts));
+    }
     for (n, what) in [
-        (pool.timeouts, "timed out"),
         (pool.create_timeouts, "were too slow to connect"),
         (pool.server_full, "met a full server"),
         (pool.connect_errors, "could not connect"),
@@ -51,10 +56,6 @@ fn waits(pool: &PoolResult) -> String {
         if n > 0 {
             text.push_str(&format!("; {n} {what}"));
         }
-    }
-    if pool.nested_timeouts > 0 {
-        let nested = pool.nested_timeouts;
-        text.push_str(&format!(" ({nested} of them with another connection in hand)"));
     }
     if pool.dry_ms >= 1.0 {
         text.push_str(&format!("; dry for {:.0} ms", pool.dry_ms));

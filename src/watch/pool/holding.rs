@@ -34,6 +34,25 @@ pub(crate) struct Holder {
     pub(crate) runs: Option<i32>,
 }
 
+/// A session, for those who wait behind it.
+#[derive(Clone, Debug)]
+pub(crate) struct Named {
+    /// "guest 3"
+    pub(crate) session: String,
+    /// "guest before `confirm`"
+    pub(crate) place: String,
+}
+
+/// Where the time of a connection goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Charge {
+    pub(crate) holding: Holding,
+    /// Who or where; of those behind a lock, who holds it and what they do.
+    pub(crate) whom: String,
+    /// The session that holds the lock.
+    pub(crate) head: Option<String>,
+}
+
 /// Why a connection isn't free.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Holding {
@@ -54,37 +73,41 @@ pub(crate) enum Holding {
 }
 
 impl Holder {
-    /// What the connection is charged to, and who or where: for those behind a lock the one who holds it.
+    /// What the connection is charged to.
     ///
     /// The two views are not of one moment. The client's comes first: a process that seems idle while the client waits for its answer
     /// is about to be told, or to tell.
-    pub(crate) fn classify(
-        &self,
-        backends: &HashMap<i32, Backend>,
-        named: &HashMap<i32, String>,
-    ) -> (Holding, String) {
-        let own = backends.get(&self.pid);
+    pub(crate) fn classify(&self, backends: &HashMap<i32, Backend>, named: &HashMap<i32, Named>) -> Charge {
+        let charge = |holding, whom: String| Charge {
+            holding,
+            whom,
+            head: None,
+        };
         let at = || format!("{} {}", self.group, self.place);
+        let arranged = || charge(Holding::AtGate, String::new());
         match self.doing {
-            Doing::Leaked => (Holding::Leaked, self.group.clone()),
-            Doing::AtGate => (Holding::AtGate, String::new()),
-            Doing::AsksAgain => (Holding::Nested, at()),
+            Doing::Leaked => charge(Holding::Leaked, self.group.clone()),
+            Doing::AtGate => arranged(),
+            Doing::AsksAgain => charge(Holding::Nested, at()),
             Doing::Running => {
                 let runs = self.runs.unwrap_or(self.pid);
                 match backends.get(&runs) {
-                    Some(backend) if backend.waits_for_standby => (Holding::AtGate, String::new()),
+                    Some(backend) if backend.waits_for_standby => arranged(),
                     Some(backend) if backend.waits_for_lock => match root(runs, backends) {
-                        Some(root) if is_gate(root, backends) => (Holding::AtGate, String::new()),
-                        root => (Holding::Convoy, blame(root, backends, named)),
+                        Some(root) if is_gate(root, backends) => arranged(),
+                        root => Charge {
+                            head: root.and_then(|pid| named.get(&pid)).map(|n| n.session.clone()),
+                            ..charge(Holding::Convoy, blame(root, backends, named))
+                        },
                     },
-                    _ => (Holding::Working, at()),
+                    _ => charge(Holding::Working, at()),
                 }
             }
-            Doing::Between | Doing::Thinking => match own {
-                Some(backend) if backend.is_in_transaction() => (Holding::IdleInTransaction, at()),
+            Doing::Between | Doing::Thinking => match backends.get(&self.pid) {
+                Some(backend) if backend.is_in_transaction() => charge(Holding::IdleInTransaction, at()),
                 // it was given something to do, or told something, since the client was looked at
-                Some(backend) if backend.state == "active" => (Holding::Working, at()),
-                _ => (Holding::HeldIdle, self.group.clone()),
+                Some(backend) if backend.state == "active" => charge(Holding::Working, at()),
+                _ => charge(Holding::HeldIdle, self.group.clone()),
             },
         }
     }
@@ -95,16 +118,19 @@ fn is_gate(pid: i32, backends: &HashMap<i32, Backend>) -> bool {
 }
 
 /// Who holds a lock, and what they do with it.
-fn blame(root: Option<i32>, backends: &HashMap<i32, Backend>, named: &HashMap<i32, String>) -> String {
+fn blame(root: Option<i32>, backends: &HashMap<i32, Backend>, named: &HashMap<i32, Named>) -> String {
     let Some(pid) = root else {
         return "one another".into();
     };
-    let who = named.get(&pid).cloned().unwrap_or_else(|| match backends.get(&pid) {
-        Some(Backend { application, .. }) if !application.is_empty() => format!("process {pid} ({application})"),
-        Some(_) => format!("process {pid}"),
-        None if pid == 0 => "a prepared transaction".into(),
-        None => format!("process {pid}"),
-    });
+    let who = named
+        .get(&pid)
+        .map(|n| n.place.clone())
+        .unwrap_or_else(|| match backends.get(&pid) {
+            Some(Backend { application, .. }) if !application.is_empty() => format!("process {pid} ({application})"),
+            Some(_) => format!("process {pid}"),
+            None if pid == 0 => "a prepared transaction".into(),
+            None => format!("process {pid}"),
+        });
     match backends.get(&pid) {
         Some(backend) if backend.is_in_transaction() => format!("{who}, idle in transaction"),
         Some(backend) if backend.state == "active" => format!("{who}, working"),
@@ -144,10 +170,19 @@ mod tests {
             (3, backend("active", &[])),
             (4, backend("idle", &[])),
         ]);
-        let named = HashMap::from([(1, "guest 1 in `hold`".to_string())]);
+        let named = Named {
+            session: "guest 1".into(),
+            place: "guest before `charge`".into(),
+        };
+        let named = HashMap::from([(1, named)]);
         for (pid, doing, holding, whom) in [
             (1, Doing::Between, Holding::IdleInTransaction, "guest in `hold`"),
-            (2, Doing::Running, Holding::Convoy, "guest 1 in `hold`, idle in transaction"),
+            (
+                2,
+                Doing::Running,
+                Holding::Convoy,
+                "guest before `charge`, idle in transaction",
+            ),
             (3, Doing::Running, Holding::Working, "guest in `hold`"),
             (4, Doing::Running, Holding::Working, "guest in `hold`"),
             (4, Doing::Thinking, Holding::HeldIdle, "guest"),
@@ -157,7 +192,8 @@ mod tests {
             (99, Doing::Between, Holding::HeldIdle, "guest"),
         ] {
             let got = holder(pid, doing).classify(&server, &named);
-            assert_eq!(got, (holding, whom.to_string()), "{pid} {doing:?}");
+            assert_eq!((got.holding, got.whom.as_str()), (holding, whom), "{pid} {doing:?}");
+            assert_eq!(got.head.is_some(), holding == Holding::Convoy);
         }
     }
 
@@ -173,7 +209,10 @@ mod tests {
             ..holder(1, Doing::Running)
         };
         let got = first.classify(&server, &HashMap::new());
-        assert_eq!(got, (Holding::Convoy, "process 3, working".to_string()));
+        assert_eq!(
+            (got.holding, got.whom.as_str()),
+            (Holding::Convoy, "process 3, working")
+        );
     }
 
     #[test]
@@ -183,6 +222,7 @@ mod tests {
             ..backend("idle in transaction", &[])
         };
         let server = HashMap::from([(1, backend("active", &[9])), (9, gate)]);
-        assert_eq!(holder(1, Doing::Running).classify(&server, &HashMap::new()).0, Holding::AtGate);
+        let got = holder(1, Doing::Running).classify(&server, &HashMap::new());
+        assert_eq!(got.holding, Holding::AtGate);
     }
 }

@@ -12,7 +12,7 @@ use std::hash::Hash;
 use std::time::Duration;
 
 pub(crate) use backends::{Backend, backends};
-pub(crate) use holding::{Doing, Holder, Holding};
+pub(crate) use holding::{Doing, Holder, Holding, Named};
 
 /// Points in time that are kept; when there are more, each two become one.
 const POINTS_MAX: usize = 400;
@@ -54,7 +54,10 @@ pub(crate) struct PoolSeen {
     pub(crate) charged: HashMap<(Holding, String), f64>,
     /// Of those behind locks: by table, where one is shown.
     pub(crate) tables: HashMap<String, f64>,
-    last: Option<Duration>,
+    /// Of those behind locks: by the session that held it.
+    pub(crate) heads: HashMap<String, f64>,
+    /// When the latest sample was.
+    pub(crate) last: Option<Duration>,
 }
 
 impl PoolSeen {
@@ -64,7 +67,7 @@ impl PoolSeen {
         at: Duration,
         now: &PoolNow,
         backends: &HashMap<i32, Backend>,
-        named: &HashMap<i32, String>,
+        named: &HashMap<i32, Named>,
         table: impl Fn(i32) -> Option<String>,
     ) {
         let last = self.last.replace(at).unwrap_or(at);
@@ -81,13 +84,16 @@ impl PoolSeen {
         self.dry += stood;
         self.waited += f64::from(now.waiting) * seconds;
         for holder in &now.holders {
-            let (holding, whom) = holder.classify(backends, named);
-            if let Holding::Convoy = holding
+            let charge = holder.classify(backends, named);
+            if charge.holding == Holding::Convoy
                 && let Some(table) = holder.runs.and_then(&table)
             {
                 *self.tables.entry(table).or_default() += seconds;
             }
-            *self.charged.entry((holding, whom)).or_default() += seconds;
+            if let Some(head) = charge.head {
+                *self.heads.entry(head).or_default() += seconds;
+            }
+            *self.charged.entry((charge.holding, charge.whom)).or_default() += seconds;
         }
     }
 
@@ -103,6 +109,7 @@ impl PoolSeen {
         self.connecting += other.connecting;
         add(&mut self.charged, &other.charged);
         add(&mut self.tables, &other.tables);
+        add(&mut self.heads, &other.heads);
     }
 
     /// Seconds of holders charged to each, those held by a gate left out: that was arranged.
@@ -123,6 +130,11 @@ impl PoolSeen {
     /// The tables that were waited for, most first, with their part.
     pub(crate) fn tables(&self) -> Vec<(&str, f64)> {
         ranked(self.tables.iter().map(|(table, seconds)| (table.as_str(), *seconds)))
+    }
+
+    /// The sessions that were waited for, most first, with their part.
+    pub(crate) fn heads(&self) -> Vec<(&str, f64)> {
+        ranked(self.heads.iter().map(|(head, seconds)| (head.as_str(), *seconds)))
     }
 
     /// At most so many points, evenly, each with the most that waited.
@@ -156,7 +168,8 @@ fn add<K: Clone + Eq + Hash>(all: &mut HashMap<K, f64>, other: &HashMap<K, f64>)
 fn ranked<'a>(of: impl Iterator<Item = (&'a str, f64)>) -> Vec<(&'a str, f64)> {
     let mut all: Vec<(&str, f64)> = of.collect();
     let sum: f64 = all.iter().map(|(_, seconds)| seconds).sum();
-    all.iter_mut().for_each(|(_, seconds)| *seconds /= sum.max(f64::MIN_POSITIVE));
+    all.iter_mut()
+        .for_each(|(_, seconds)| *seconds /= sum.max(f64::MIN_POSITIVE));
     all.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| a.0.cmp(b.0)));
     all
 }
@@ -187,11 +200,20 @@ mod tests {
         let none = HashMap::new();
         for (ms, in_use, waiting) in [(0, 4, 3), (100, 4, 3), (200, 4, 0), (300, 2, 1), (9_000, 4, 2)] {
             let at = Duration::from_millis(ms);
-            seen.record(at, &now(in_use, waiting, Doing::Leaked), &none, &HashMap::new(), |_| None);
+            seen.record(at, &now(in_use, waiting, Doing::Leaked), &none, &HashMap::new(), |_| {
+                None
+            });
         }
-        assert_eq!(seen.dry, Duration::from_millis(350), "a gap counts for a quarter of a second");
+        assert_eq!(
+            seen.dry,
+            Duration::from_millis(350),
+            "a gap counts for a quarter of a second"
+        );
         assert!((seen.by_holding()[&Holding::Leaked] - 1.4).abs() < 1e-9, "{seen:?}");
-        assert!((seen.connecting - 0.1).abs() < 1e-9, "one could have been made: {seen:?}");
+        assert!(
+            (seen.connecting - 0.1).abs() < 1e-9,
+            "one could have been made: {seen:?}"
+        );
         let mut twice = seen.clone();
         twice.add(&seen, Duration::from_secs(10));
         assert_eq!(twice.points.last().unwrap().0, Duration::from_secs(19));
@@ -204,7 +226,13 @@ mod tests {
         for ms in 0..5_000u64 {
             let waiting = if ms == 3_333 { 77 } else { 1 };
             let at = Duration::from_millis(ms);
-            seen.record(at, &now(4, waiting, Doing::Thinking), &HashMap::new(), &HashMap::new(), |_| None);
+            seen.record(
+                at,
+                &now(4, waiting, Doing::Thinking),
+                &HashMap::new(),
+                &HashMap::new(),
+                |_| None,
+            );
         }
         assert!(seen.points.len() <= POINTS_MAX);
         let few = seen.thinned(200);
