@@ -14,6 +14,7 @@ use super::board::Board;
 use super::commit_gate::CommitGate;
 use super::draw::TextRow;
 use super::gate::Keeper;
+use super::pool_watch::PoolWatch;
 use super::prepare::{self, Prepared};
 use super::session::Session;
 use super::tally::Tally;
@@ -250,9 +251,11 @@ impl<'a> Contest<'a> {
         }));
         let mut aborted = None;
         let meets = |pids: &HashSet<i32>| arena.meets(pids);
+        let pools = PoolWatch::new(self.pools.len());
         let (_, waves, _) = tokio::select! {
             raced = future::join3(sessions, kept, arrivals) => raced,
             never = self.sampler.watch(&arena.locks, &meets) => match never {},
+            never = pools.watch(&arena, &self.control) => match never {},
             never = self.end_early(&arena) => match never {},
             never = self.abort_when_hopeless(&arena, &mut aborted) => match never {},
             never = pulses(&arena, on_event) => match never {},
@@ -287,6 +290,7 @@ impl<'a> Contest<'a> {
             tally,
             waves,
             lock_waits,
+            pools: pools.seen(),
             settled,
             checks,
             took,

@@ -134,9 +134,8 @@ impl Sampler {
             }
             false => (activity.await?, None),
         };
-        let at = Instant::now();
-        let states: HashMap<i32, BackendState> = activity.iter().map(|row| activity::read(row, at)).collect();
-        let any = states.values().any(BackendState::waits_for_a_lock);
+        let states: HashMap<i32, BackendState> = activity.iter().map(activity::read).collect();
+        let any = states.values().any(|s| s.waits_for_a_lock);
         let locks = match locks {
             None if any => self.connection.query(&self.locks, &[]).await?,
             locks => locks.unwrap_or_default(),
