@@ -4,7 +4,7 @@
 //! once, and every waiter paired with what is held on the same object; and only while a row is waited for, or a cycle
 //! stands, the tables are looked into.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::convert::Infallible;
 use std::time::{Duration, Instant};
 
@@ -84,7 +84,6 @@ impl Sampler {
         // the first time takes longest, and should not be in the race
         connection.query(&activity, &[]).await?;
         connection.query(&locks, &[]).await?;
-        rows.locked(&connection, &[]).await?;
         Ok(Sampler {
             activity,
             locks,
@@ -161,6 +160,9 @@ impl Sampler {
 
     /// Looks into the tables; what can't be read stays unknown.
     async fn look(&self, watch: &LockWatch, todo: Todo) {
+        if !todo.cycle.is_empty() {
+            self.sight(watch, todo.cycle).await;
+        }
         let rows: Vec<(u32, String)> = todo.rows.into_iter().take(ROWS_MAX).collect();
         let keys = rows.iter().map(|(oid, row)| self.rows.key(&self.connection, *oid, row));
         for ((oid, row), key) in rows.iter().zip(future::join_all(keys).await) {
@@ -168,11 +170,12 @@ impl Sampler {
                 watch.resolved(*oid, row, &key);
             }
         }
-        if todo.cycle.is_empty() {
-            return;
-        }
-        let pids: Vec<i32> = todo.cycle.keys().copied().collect();
-        let holders = todo.cycle.into_iter().collect();
+    }
+
+    /// Looks at a cycle, while it stands.
+    async fn sight(&self, watch: &LockWatch, cycle: BTreeMap<i32, Vec<i32>>) {
+        let pids: Vec<i32> = cycle.keys().copied().collect();
+        let holders = cycle.into_iter().collect();
         let places = watch.read(|seen| {
             let place = |pid: &i32| Some((*pid, seen.current(*pid)?.place.clone()));
             pids.iter().filter_map(place).collect()
