@@ -1,12 +1,13 @@
 //! A plan on a server: its connections, its serial control and its rounds.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::convert::Infallible;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use deadpool_postgres::RecyclingMethod;
 use futures_util::future;
+use tokio::task::JoinSet;
 
 use super::arena::Arena;
 use super::board::Board;
@@ -18,13 +19,13 @@ use super::session::Session;
 use super::tally::Tally;
 use super::{ContendError, Event, Pulse, Round, Run, dry_call, result, settle};
 use crate::postgres::pool::{self, AcquireError, Pool};
-use crate::postgres::{self, Connection, ServerFacts, Target, explain, interruptible};
+use crate::postgres::{self, Connection, Notices, ServerFacts, Target, explain, interruptible};
 use crate::report::Settled;
 use crate::scenario::{Gate, Plan, Recycling, Rule, Schedule};
 use crate::stop::Stop;
 use crate::verdict;
 use crate::verify::{self, CheckResult};
-use crate::watch::{LockWatch, Sampler};
+use crate::watch::{Deadlock, Evidence, Sampler};
 
 /// Attempts of the serial control at the most.
 const CONTROL_MAX: usize = 200;
@@ -46,10 +47,14 @@ pub(super) struct Contest<'a> {
     target: &'a Target,
     stop: &'a Stop,
     control: Connection,
-    pub(super) prepared: Prepared,
+    /// The same, for the tasks of sessions.
+    shared_plan: Arc<Plan>,
+    pub(super) prepared: Arc<Prepared>,
     pools: Vec<Pool>,
     keeper: Option<Keeper>,
     sampler: Sampler,
+    notices: Notices,
+    deadlock_timeout: Duration,
     pub(super) gate_tables: Vec<String>,
     pub(super) notes: Vec<String>,
 }
@@ -97,6 +102,7 @@ impl<'a> Contest<'a> {
         let sampler = Sampler::new(watcher, facts.version_number, facts.deadlock_timeout())
             .await
             .map_err(lost)?;
+        let notices = Notices::probe(&control).await;
         let mut pools = Vec::new();
         for (i, settings) in plan.pools.iter().enumerate() {
             let options = pool::Options {
@@ -109,7 +115,7 @@ impl<'a> Contest<'a> {
                     Recycling::Clean => RecyclingMethod::Clean,
                 },
             };
-            let pool = Pool::new(target, &options)?;
+            let pool = Pool::new(target, &options, &notices)?;
             if !settings.on_demand && plan.sessions_of(i) > 0 {
                 warm_up(plan, i, &prepared, &pool, stop).await?;
             }
@@ -120,21 +126,24 @@ impl<'a> Contest<'a> {
             target,
             stop,
             control,
-            prepared,
+            shared_plan: Arc::new(plan.clone()),
+            prepared: Arc::new(prepared),
             pools,
             keeper,
             sampler,
+            notices,
+            deadlock_timeout: facts.deadlock_timeout(),
             gate_tables,
             notes,
         })
     }
 
-    fn arena<'b>(&'b self, board: Board, keys: Vec<TextRow>, round: u32, locks: &'b LockWatch) -> Arena<'b> {
+    fn arena(&self, board: Board, keys: Vec<TextRow>, round: u32) -> Arena {
         let groups = || self.plan.groups.iter();
         Arena {
-            plan: self.plan,
-            prepared: &self.prepared,
-            pools: &self.pools,
+            plan: Arc::clone(&self.shared_plan),
+            prepared: Arc::clone(&self.prepared),
+            pools: self.pools.clone(),
             board,
             tally: Mutex::new(Tally::new(self.plan, keys.len())),
             keys,
@@ -143,7 +152,8 @@ impl<'a> Contest<'a> {
             start_key: self.keeper.as_ref().map_or(0, |k| k.start_key),
             gate: None,
             stop: Stop::default(),
-            locks,
+            locks: Arc::default(),
+            timeline: Mutex::default(),
             drawn: groups().map(|_| Default::default()).collect(),
             arrivals: groups().map(|_| Default::default()).collect(),
             leaked: Mutex::default(),
@@ -170,21 +180,20 @@ impl<'a> Contest<'a> {
     /// The attempts of one round, one after another, with no gate.
     pub(super) async fn serial_control(&self) -> Result<Round, ContendError> {
         let keys = self.fresh_start().await?;
-        let locks = LockWatch::default();
         let seats = seats(self.plan);
         let board = self.board(&seats, |_| false);
-        let arena = self.arena(board, keys, 0, &locks);
+        let arena = self.arena(board, keys, 0);
         tokio::select! {
             () = one_after_another(&arena, &seats) => {}
             never = self.end_early(&arena) => match never {},
         }
         let took = arena.began.elapsed();
         let cut_short = arena.stop.is_requested();
-        let mut tally = arena.tally.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let mut tally = std::mem::take(&mut *arena.tally());
         let settled = self.settle(&arena.keys, &mut tally).await;
         Ok(Round {
             number: 0,
-            keys: arena.keys,
+            keys: arena.keys.clone(),
             tally,
             settled,
             checks: self.checks().await?,
@@ -205,19 +214,28 @@ impl<'a> Contest<'a> {
             Ok(keys) => keys,
             Err(error) => return (None, Some(error.to_string())),
         };
-        let locks = LockWatch::default();
         let seats = seats(self.plan);
         let kept = self.keeper.is_some();
         let board = self.board(&seats, |group| kept && self.plan.groups[group].gate != Gate::None);
-        let mut arena = self.arena(board, keys, number, &locks);
+        let mut arena = self.arena(board, keys, number);
         arena.gate = self.keeper.as_ref().map(|k| k.kind);
+        let arena = Arc::new(arena);
 
-        let sessions = future::join_all(
-            seats
-                .iter()
-                .enumerate()
-                .map(|(i, seat)| Session::new(&arena, i, *seat).run()),
-        );
+        // a task each: one that is woken wakes no other
+        let mut sessions = JoinSet::new();
+        for (i, seat) in seats.iter().enumerate() {
+            let (arena, seat) = (Arc::clone(&arena), *seat);
+            sessions.spawn(async move { Session::new(&arena, i, seat).run().await });
+        }
+        let sessions = async {
+            while let Some(ended) = sessions.join_next().await {
+                if let Err(error) = ended
+                    && error.is_panic()
+                {
+                    std::panic::resume_unwind(error.into_panic());
+                }
+            }
+        };
         let kept = async {
             match &self.keeper {
                 Some(keeper) => keeper.keep(&arena.board, &arena.stop).await,
@@ -231,9 +249,10 @@ impl<'a> Contest<'a> {
             Some(arena.arrivals[i].keep(&arena, i, ramp, arena.began + group.start))
         }));
         let mut aborted = None;
+        let meets = |pids: &HashSet<i32>| arena.meets(pids);
         let (_, waves, _) = tokio::select! {
             raced = future::join3(sessions, kept, arrivals) => raced,
-            never = self.sampler.watch(&locks) => match never {},
+            never = self.sampler.watch(&arena.locks, &meets) => match never {},
             never = self.end_early(&arena) => match never {},
             never = self.abort_when_hopeless(&arena, &mut aborted) => match never {},
             never = pulses(&arena, on_event) => match never {},
@@ -247,12 +266,13 @@ impl<'a> Contest<'a> {
         if self.control.is_closed() {
             broke_off = Some("the connection to the server was lost".into());
         }
-        let sessions = names(self.plan, &arena.board);
-        let closed: Vec<_> = waves.iter().map(|w| (w.closed, w.opened)).collect();
-        let lock_waits = locks.by_relation(&sessions, self.keeper.as_ref().map(|k| k.pid), &closed);
-        let (samples, time) = locks.cost();
+        let closed = waves.iter().map(|w| (w.closed, w.opened)).collect();
+        arena.locks.set_arranged(self.keeper.as_ref().map(|k| k.pid), closed);
+        let lock_waits = arena.locks.lock_waits(&arena.timeline());
+        let (samples, time) = arena.locks.cost();
         *cost = (cost.0 + samples, cost.1 + time);
-        let mut tally = arena.tally.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let mut tally = std::mem::take(&mut *arena.tally());
+        self.explain(&arena, &mut tally.deadlocks).await;
         let settled = self.settle(&arena.keys, &mut tally).await;
         let checks = match self.checks().await {
             Ok(checks) => checks,
@@ -263,7 +283,7 @@ impl<'a> Contest<'a> {
         };
         let round = Round {
             number,
-            keys: arena.keys,
+            keys: arena.keys.clone(),
             tally,
             waves,
             lock_waits,
@@ -275,9 +295,24 @@ impl<'a> Contest<'a> {
         (Some(round), broke_off.or(aborted))
     }
 
+    /// Adds to the deadlocks of a round what only others than their victims knew.
+    async fn explain(&self, arena: &Arena, deadlocks: &mut [Deadlock]) {
+        let tables: Vec<u32> = deadlocks.iter().flat_map(Deadlock::tables).collect();
+        let tables = self.sampler.names(&tables).await;
+        let timeline = arena.timeline();
+        let evidence = Evidence {
+            tables: &tables,
+            locks: &arena.locks,
+            timeline: &timeline,
+            notices: &self.notices,
+            deadlock_timeout: self.deadlock_timeout,
+        };
+        deadlocks.iter_mut().for_each(|deadlock| deadlock.explain(evidence));
+    }
+
     /// Stops a round when the run is stopped, or the server gone; then what still runs after a while is cancelled, until
     /// nothing is left to cancel.
-    async fn end_early(&self, arena: &Arena<'_>) -> Infallible {
+    async fn end_early(&self, arena: &Arena) -> Infallible {
         let gone = async {
             while !self.control.is_closed() {
                 tokio::time::sleep(LIVENESS).await;
@@ -294,7 +329,7 @@ impl<'a> Contest<'a> {
     }
 
     /// Judges the round now and then by the rules that may abort it.
-    async fn abort_when_hopeless(&self, arena: &Arena<'_>, why: &mut Option<String>) -> Infallible {
+    async fn abort_when_hopeless(&self, arena: &Arena, why: &mut Option<String>) -> Infallible {
         if self.plan.rules.iter().all(|r| r.abort.is_none()) {
             return future::pending().await;
         }
@@ -329,6 +364,7 @@ impl<'a> Contest<'a> {
         }
     }
 
+    /// What the sessions were told against what is stored.
     async fn settle(&self, keys: &[TextRow], tally: &mut Tally) -> Option<Settled> {
         let settled = settle::settle(&self.control, self.plan, &self.prepared, keys, tally);
         interruptible(&self.control, self.stop, STOP_GRACE, settled).await
@@ -403,7 +439,7 @@ fn choose_gate(
 }
 
 /// The attempts of a round, or the first of them, in turn. Where time decides how many there are, one of each session.
-async fn one_after_another(arena: &Arena<'_>, seats: &[Chair]) {
+async fn one_after_another(arena: &Arena, seats: &[Chair]) {
     let mut made = 0;
     let mut drawn = vec![0; arena.plan.groups.len()];
     let mut sessions: Vec<Session<'_>> = seats
@@ -438,23 +474,8 @@ async fn one_after_another(arena: &Arena<'_>, seats: &[Chair]) {
     }
 }
 
-/// Whose the server's processes are.
-fn names(plan: &Plan, board: &Board) -> HashMap<i32, String> {
-    board.read(|seats| {
-        let mut names: HashMap<i32, String> = HashMap::new();
-        for (seat, activity) in seats.iter().flat_map(|s| s.recent.iter().map(move |a| (s, a))) {
-            let name = format!("{} {}", plan.groups[seat.group].name, seat.session);
-            let known = names.entry(activity.pid).or_insert_with(|| name.clone());
-            if *known != name {
-                *known = format!("the sessions of process {}", activity.pid);
-            }
-        }
-        names
-    })
-}
-
 /// Tells how the round goes, for ever.
-async fn pulses(arena: &Arena<'_>, on_event: &mut (dyn FnMut(Event) + Send)) -> Infallible {
+async fn pulses(arena: &Arena, on_event: &mut (dyn FnMut(Event) + Send)) -> Infallible {
     let groups = &arena.plan.groups;
     let planned = |g: &crate::scenario::Group| match &g.schedule {
         Schedule::PerSession { .. } | Schedule::Shared { .. } => None,
@@ -531,7 +552,7 @@ async fn warm_up(plan: &Plan, index: usize, prepared: &Prepared, pool: &Pool, st
         })?);
     }
     let prepared = leases.iter().map(|lease| {
-        let statements = future::join_all(steps.iter().map(|(number, sql)| lease.statement(*number, sql)));
+        let statements = future::join_all(steps.iter().map(|(number, sql)| lease.prepare_as(*number, sql)));
         interruptible(lease, stop, Duration::ZERO, statements)
     });
     for result in future::join_all(prepared).await.into_iter().flatten() {

@@ -9,6 +9,7 @@
 //!
 //! Each phase is told to the caller as an [`Event`]. What was measured is a [`Race`] in the end, however the run ended.
 
+mod alarm;
 mod arena;
 mod arrivals;
 mod attempt;
