@@ -129,6 +129,7 @@ const LEFT: [(&str, &str); 4] = [
 ];
 
 /// From the clock, unless somebody wants to see a run again.
+#[allow(clippy::print_stdout, reason = "shown when the test fails")]
 fn seed() -> u64 {
     let given = std::env::var("DB_RACE_TEST_SEED")
         .ok()
