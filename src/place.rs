@@ -177,6 +177,11 @@ impl Place {
         self.server.is_some()
     }
 
+    /// Whether leaving it ends all that runs on it.
+    pub fn is_made_for_the_run(&self) -> bool {
+        self.server.is_some() || self.made.is_some()
+    }
+
     /// The throwaway server.
     pub fn server(&self) -> Option<&Server> {
         self.server.as_ref()

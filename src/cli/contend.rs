@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use super::exit::{self, Failure};
 use super::output::{self, shell_word};
 use super::progress::Progress;
-use super::{Output, Where, signals};
+use super::{Output, Where, database_url, signals};
 use crate::contend::{self, Event};
 use crate::place::Place;
 use crate::postgres::Target;
@@ -63,7 +63,7 @@ impl Contend {
     pub(super) async fn run(self) -> Result<u8, Failure> {
         let started = Instant::now();
         let started_at = output::now();
-        let stop = signals::listen();
+        let stop = signals::listen(self.place.is_users_server());
         let plan = scenario::load(&self.scenario, &self.overrides())?;
         let mut progress = Progress::new(&self.output, &stop);
         progress.show("starting PostgreSQL");
@@ -71,7 +71,11 @@ impl Contend {
             Err(_) if stop.is_requested() => return Err(interrupted()),
             place => place?,
         };
-        let result = race(&plan, &place, &stop, &mut progress).await;
+        let result = tokio::select! {
+            result = race(&plan, &place, &stop, &mut progress) => result,
+            // what runs ends with its server or its database
+            () = stop.insisted(), if place.is_made_for_the_run() => Err(interrupted()),
+        };
         let throwaway = place.is_throwaway();
         let left = place.leave().await;
         progress.clear();
@@ -153,11 +157,6 @@ impl Contend {
 
 fn interrupted() -> Failure {
     Failure::new(exit::INTERRUPTED, "interrupted before anything was raced")
-}
-
-/// DATABASE_URL, for what has no system of its own to run on.
-pub(super) fn database_url() -> Option<String> {
-    std::env::var("DATABASE_URL").ok().filter(|url| !url.is_empty())
 }
 
 async fn race(

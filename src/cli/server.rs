@@ -25,7 +25,7 @@ pub(super) struct Server {
 
 impl Server {
     pub(super) async fn run(self) -> Result<u8, Failure> {
-        let stop = signals::listen();
+        let stop = signals::listen(false);
         let system = self
             .system
             .as_ref()

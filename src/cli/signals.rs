@@ -10,18 +10,24 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::{exit, output};
 use crate::stop::Stop;
 
-/// How long the end may take that was asked for twice. The throwaway server's guard cleans up behind us.
+/// How long the end may take that was asked for twice: the throwaway server's guard cleans up behind us ...
 const AT_ONCE_MAX: Duration = Duration::from_secs(1);
+/// ... and on a server of the user's nobody does.
+const AT_ONCE_THERE_MAX: Duration = Duration::from_secs(3);
 
-/// Turns signals into requests to stop.
+/// Turns signals into requests to stop a run, on a server of the user's or on one of its own.
 ///
 /// They are heard by a thread of their own: also while everything else is busy with ending.
-pub(super) fn listen() -> Stop {
+pub(super) fn listen(is_users_server: bool) -> Stop {
     let stop = Stop::default();
     // without handlers the signals end the process, which is what they ask for
     if let Ok((runtime, signals)) = handlers() {
         let asked = stop.clone();
-        thread::spawn(move || runtime.block_on(hear(signals, &asked)));
+        let at_once_max = match is_users_server {
+            true => AT_ONCE_THERE_MAX,
+            false => AT_ONCE_MAX,
+        };
+        thread::spawn(move || runtime.block_on(hear(signals, &asked, at_once_max)));
     }
     stop
 }
@@ -36,13 +42,13 @@ fn handlers() -> io::Result<(Runtime, Signals)> {
     Ok((runtime, signals))
 }
 
-async fn hear(mut signals: Signals, stop: &Stop) {
+async fn hear(mut signals: Signals, stop: &Stop, at_once_max: Duration) {
     received(&mut signals).await;
     stop.request();
     received(&mut signals).await;
     stop.insist();
     // a third one doesn't wait for that either
-    let _ = tokio::time::timeout(AT_ONCE_MAX, received(&mut signals)).await;
+    let _ = tokio::time::timeout(at_once_max, received(&mut signals)).await;
     if io::stderr().is_terminal() {
         // below the progress line
         output::note("");

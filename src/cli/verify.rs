@@ -5,10 +5,9 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
-use super::contend::database_url;
 use super::exit::{self, Failure};
 use super::progress::Progress;
-use super::{Output, Where, output, signals};
+use super::{Output, Where, database_url, output, signals};
 use crate::place::Place;
 use crate::postgres::{self, ServerFacts, Target, explain};
 use crate::report::{Report, SCHEMA};
@@ -52,7 +51,7 @@ impl Verify {
     pub(super) async fn run(self) -> Result<u8, Failure> {
         let started = Instant::now();
         let started_at = output::now();
-        let stop = signals::listen();
+        let stop = signals::listen(self.place.is_users_server());
         let mut checks = Vec::new();
         for name in &self.checks {
             checks.extend(verify::find(name, Path::new(""))?);

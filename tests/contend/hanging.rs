@@ -152,14 +152,13 @@ fn ctrl_c_ends_a_run_that_hangs_and_it_is_reported() {
             shows,
             then,
         } = hang;
-        println!("{what}");
         server.exec("truncate notes, late");
         let other = Database::connect(&server.url());
         if !foreign.is_empty() {
             other.exec(&format!("begin; {foreign}"));
         }
         let text = format!("title = \"t\"\n{before}\n[[sessions]]\nname = \"a\"\nsessions = 3\n{group}\n");
-        let file = sandbox.write("hang.toml", &text);
+        let file = sandbox.write(&format!("{}.toml", what.replace(' ', "-")), &text);
         let run = sandbox.start(&format!("contend {file} --url {} --format json {flags}", server.url()));
         wait_until(what, Duration::from_secs(30), || server.is(shows));
         if !then.is_empty() {

@@ -129,6 +129,7 @@ const LEFT: [(&str, &str); 4] = [
 ];
 
 /// From the clock, unless somebody wants to see a run again.
+#[allow(clippy::print_stdout, reason = "shown when the test fails")]
 fn seed() -> u64 {
     let given = std::env::var("DB_RACE_TEST_SEED")
         .ok()
@@ -140,7 +141,7 @@ fn seed() -> u64 {
 }
 
 /// Interrupts runs of every kind, each kind for itself, at moments spread over the time that a whole one takes.
-fn at_random_moments(times: u32, interrupt: impl Fn(&Running, &mut ChaCha8Rng) + Sync) {
+fn at_random_moments(times: u32, interrupt: impl Fn(&Running, &Site, &mut ChaCha8Rng) + Sync) {
     let seed = seed();
     let home = Sandbox::new();
     let servers = [home.server(), home.server()];
@@ -156,7 +157,7 @@ fn at_random_moments(times: u32, interrupt: impl Fn(&Running, &mut ChaCha8Rng) +
             let at = part * n + rng.random_range(Duration::ZERO..part);
             let run = site.start();
             thread::sleep(at);
-            interrupt(&run, &mut rng);
+            interrupt(&run, site, &mut rng);
             let run = run.wait_at_most(Duration::from_secs(20));
             assert_complete(&run, at);
             site.assert_nothing_left();
@@ -198,7 +199,7 @@ fn assert_complete(run: &Run, at: Duration) {
 #[test]
 fn ctrl_c_at_50_random_moments_leaves_nothing_and_the_report_is_whole() {
     // 13 moments of each of the four kinds
-    at_random_moments(13, |run, rng| {
+    at_random_moments(13, |run, _, rng| {
         let pid = Pid::from_raw(run.pid() as i32);
         // a terminal sends it to all processes of the foreground
         match rng.random_bool(0.5) {
@@ -210,14 +211,16 @@ fn ctrl_c_at_50_random_moments_leaves_nothing_and_the_report_is_whole() {
 
 #[test]
 fn who_presses_ctrl_c_twice_waits_for_nothing_and_leaves_nothing() {
-    at_random_moments(6, |run, rng| {
+    at_random_moments(6, |run, site, rng| {
         let pid = Pid::from_raw(run.pid() as i32);
         let _ = killpg(pid, Signal::SIGINT);
         thread::sleep(rng.random_range(Duration::ZERO..Duration::from_millis(400)));
         let _ = killpg(pid, Signal::SIGINT);
+        // there is no guard on a user's server, so a run has a little longer there to clean up
+        let at_most = Duration::from_millis(if site.url.is_some() { 3_500 } else { 1_500 });
         let asked = Instant::now();
         while crate::common::processes::is_alive(run.pid()) {
-            assert!(asked.elapsed() < Duration::from_millis(1_500), "it still runs");
+            assert!(asked.elapsed() < at_most, "it still runs");
             thread::sleep(Duration::from_millis(5));
         }
     });
