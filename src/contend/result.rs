@@ -12,7 +12,7 @@ use crate::report::{
     BugFacts, GroupFacts, GroupResult, KeyCounts, PoolPoint, PoolResult, Race, Reason, RoundResult, Settled,
     StepCounts, StepResult, Times, WaveResult,
 };
-use crate::scenario::{Plan, Schedule};
+use crate::scenario::{Gate, Plan, Schedule};
 use crate::watch::{Deadlock, LockWaits, PoolSeen};
 
 /// Points of a pool's usage that a report has.
@@ -343,6 +343,7 @@ fn pool_result(plan: &Plan, run: &Run, groups: &[GroupTally], pool: usize) -> Po
         server_full: result.server_full,
         connect_errors: result.connect_errors,
         lent: asked.saturating_sub(failed),
+        is_gated: plan.groups.iter().any(|g| g.pool == pool && g.gate != Gate::None),
         per_second,
         is_open,
         create: plan.pools[pool].create,

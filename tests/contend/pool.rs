@@ -96,8 +96,11 @@ fn a_pool_that_is_too_small_for_the_rate_and_what_littles_law_asks_for() {
     let text = pool["causes"][0]["text"].as_str().unwrap();
     let (_, needs) = text.split_once("that needs ").unwrap();
     let needs: u32 = needs.split('.').next().unwrap().parse().unwrap();
-    // 150 a second for 40 ms each, and a busy machine makes each a little longer
-    assert!((6..=8).contains(&needs), "{text}");
+    // 150 a second for 40 ms each; on a busy machine they take longer
+    let (_, held) = text.split_once("held for ").unwrap();
+    let held: f64 = held.split(' ').next().unwrap().parse().unwrap();
+    assert!(held >= 40.0 && needs >= 6, "{text}");
+    assert!((0.15 * held - f64::from(needs)).abs() <= 1.0, "Little's law: {text}");
 }
 
 #[test]
@@ -182,8 +185,5 @@ fn what_a_gate_holds_is_not_blamed_on_the_pool() {
     let sandbox = Sandbox::new();
     let report = sandbox.run("contend last-room --pool 5 --format json").exits(0).json();
     let pool = &report["race"]["pools"][0];
-    for cause in list(&pool["causes"]) {
-        assert_ne!(cause["cause"], "idle_in_transaction", "{cause}");
-        assert_ne!(cause["cause"], "held_idle", "{cause}");
-    }
+    assert_eq!(list(&pool["causes"]), &[] as &[Value], "{pool:#}");
 }

@@ -1,11 +1,11 @@
 //! A sweep that a person reads: a row a size, with its throughput as a bar, and the knee.
 
 use std::io::{self, Write};
+use std::time::Duration;
 
 use super::{Paper, Style, Table};
-use crate::sweep::{Point, Sweep};
+use crate::sweep::{KneeKind, Point, Sweep, show_rate};
 use crate::verdict::show_time;
-use std::time::Duration;
 
 /// Columns of the longest bar.
 const BAR: f64 = 30.0;
@@ -29,7 +29,11 @@ pub fn write_sweep(sweep: &Sweep, style: Style, out: &mut impl Write) -> io::Res
     )?;
     paper.blank()?;
     let most = sweep.points.iter().map(|p| p.per_second.median).fold(0.0, f64::max);
-    let knee = sweep.knee.as_ref().map(|k| k.size);
+    let knee = sweep
+        .knee
+        .as_ref()
+        .filter(|k| k.kind == KneeKind::Measured)
+        .map(|k| k.size);
     let mut table = Table::with_header(&[
         ">size",
         ">attempts/s",
@@ -73,8 +77,8 @@ fn row(point: &Point, most: f64, is_knee: bool) -> [String; 10] {
     }
     [
         point.size.to_string(),
-        format!("{:.0}", rate.median),
-        format!("{:.0}..{:.0}", rate.min, rate.max),
+        show_rate(rate.median),
+        format!("{}..{}", show_rate(rate.min), show_rate(rate.max)),
         bar,
         time(point.p95_ms),
         time(point.wait_p95_ms),

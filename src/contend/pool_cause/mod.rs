@@ -4,6 +4,8 @@
 //! are told from the time during which the pool was dry, charged to what each holder did (`watch::pool`): the one with
 //! the largest part is the cause. Another one is named beside it only when its part is at least [`CLOSE`] of the largest.
 
+mod text;
+
 use std::time::Duration;
 
 use crate::report::PoolCause;
@@ -13,7 +15,9 @@ use crate::watch::{Holding, PoolSeen};
 /// What is not the largest part is named when it is this part of the largest.
 const CLOSE: f64 = 2.0 / 3.0;
 /// A pool that was dry for a smaller part of the race, without a timeout, is just well used.
-const DRY_MIN: f64 = 0.1;
+const DRY_PART_MIN: f64 = 0.1;
+/// And one that was dry for less than this has not been seen often enough.
+const DRY_MIN: Duration = Duration::from_millis(100);
 
 /// A pool over all rounds, in figures.
 pub(super) struct Figures<'a> {
@@ -31,6 +35,8 @@ pub(super) struct Figures<'a> {
     pub(super) lent: u64,
     /// Attempts asked for in a second: planned ones under a rate.
     pub(super) per_second: f64,
+    /// Whether a gate holds sessions that draw from it.
+    pub(super) is_gated: bool,
     /// Whether a rate says how many attempts there are, whatever becomes of them.
     pub(super) is_open: bool,
     pub(super) create: Duration,
@@ -43,27 +49,28 @@ pub(super) struct Figures<'a> {
 pub(super) fn causes(of: &Figures<'_>) -> Vec<PoolCause> {
     let mut causes = Vec::new();
     if of.server_full > 0 {
-        causes.push(cause("server_full", None, server_full(of)));
+        causes.push(cause("server_full", None, text::server_full(of)));
     }
     let never_made = of.seen.connecting > of.seen.waited && of.timeouts > 0 && of.server_full == 0;
     if of.create_timeouts + of.connect_errors > 0 || never_made {
-        causes.push(cause("connect_trouble", None, connect_trouble(of)));
+        causes.push(cause("connect_trouble", None, text::connect_trouble(of)));
     }
     if never_made {
         return causes;
     }
-    let dry = of.seen.dry.as_secs_f64();
-    if of.timeouts == 0 && dry < DRY_MIN * of.seen.watched.as_secs_f64() {
+    // sessions that are held and let go together are kept waiting by the race
+    let little = of.is_gated || of.seen.dry < DRY_MIN.max(of.seen.watched.mul_f64(DRY_PART_MIN));
+    if of.timeouts == 0 && little {
         return causes;
     }
     for (holding, share) in leading(of.seen, of.nested_timeouts > 0) {
         let (name, text) = match holding {
-            Holding::Convoy => ("convoy", convoy(of, share)),
-            Holding::IdleInTransaction => ("idle_in_transaction", idle(of, share, holding)),
-            Holding::HeldIdle => ("held_idle", idle(of, share, holding)),
-            Holding::Leaked => ("leaked", leaked(of, share)),
-            Holding::Nested => ("nested_acquire", nested(of)),
-            Holding::Working => ("too_small", too_small(of)),
+            Holding::Convoy => ("convoy", text::convoy(of, share)),
+            Holding::IdleInTransaction => ("idle_in_transaction", text::idle(of, share, holding)),
+            Holding::HeldIdle => ("held_idle", text::idle(of, share, holding)),
+            Holding::Leaked => ("leaked", text::leaked(of, share)),
+            Holding::Nested => ("nested_acquire", text::nested(of)),
+            Holding::Working => ("too_small", text::too_small(of)),
             Holding::AtGate => continue,
         };
         causes.push(cause(name, Some(share * 100.0), text));
@@ -95,199 +102,6 @@ fn leading(seen: &PoolSeen, is_stuck: bool) -> Vec<(Holding, f64)> {
         .collect();
     leading.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
     leading
-}
-
-/// So many of the pool's connections, on average.
-fn of_size(of: &Figures<'_>, share: f64) -> String {
-    let n = (share * f64::from(of.size)).round().clamp(1.0, f64::from(of.size));
-    format!("{n} of {}", of.size)
-}
-
-fn convoy(of: &Figures<'_>, share: f64) -> String {
-    let table = match of.seen.tables().first() {
-        Some((table, part)) if *part >= 0.5 => format!(" on {table}"),
-        _ => String::new(),
-    };
-    let mut holder = match of.seen.whom(Holding::Convoy).first() {
-        Some((whom, part)) if *part >= 0.5 => format!(", mostly held by {whom}"),
-        Some((whom, _)) => format!(", held by {whom} and others"),
-        None => String::new(),
-    };
-    if let Some((session, part)) = of.seen.heads().first() {
-        holder.push_str(&format!(" (longest by {session}: {:.0}% of that time)", part * 100.0));
-    }
-    format!(
-        "convoy behind a lock: while the pool was dry, {} connections on average stood in a queue for a lock{table}{holder}. \
-         A larger pool makes the queue longer, not faster: shorten the time from taking that lock to the commit.",
-        of_size(of, share)
-    )
-}
-
-fn idle(of: &Figures<'_>, share: f64, holding: Holding) -> String {
-    let (what, advice) = match holding {
-        Holding::IdleInTransaction => (
-            "held while idle in transaction: while the pool was dry, {N} connections on average had a transaction open and \
-             nothing to do",
-            "Do what takes long outside the transaction",
-        ),
-        _ => (
-            "held while idle: while the pool was dry, {N} connections on average were on loan with no transaction and nothing to do",
-            "Give the connection back as soon as the attempt is over",
-        ),
-    };
-    let whom = match of.seen.whom(holding).first() {
-        Some((whom, _)) => format!(", mostly of {whom}"),
-        None => String::new(),
-    };
-    let without = match held(of) {
-        Some(held) => {
-            let idle = held.mul_f64(share.min(1.0));
-            format!(
-                ". A connection is held for {} on average, {} of it idle; {}; without the idle time {} of {} would do",
-                ms(held),
-                ms(idle),
-                needs(of, held),
-                needed(of, held.saturating_sub(idle)).min(of.size),
-                of.size
-            )
-        }
-        None => String::new(),
-    };
-    format!("{}{whom}{without}. {advice}.", what.replace("{N}", &of_size(of, share)))
-}
-
-fn leaked(of: &Figures<'_>, share: f64) -> String {
-    let whom: Vec<&str> = of.seen.whom(Holding::Leaked).iter().map(|(whom, _)| *whom).collect();
-    format!(
-        "leaked: while the pool was dry, {} connections on average had been given up by their sessions ({}) and never came back. \
-         A larger pool only runs dry later: give the connection back however the attempt ends.",
-        of_size(of, share),
-        whom.join(", ")
-    )
-}
-
-fn nested(of: &Figures<'_>) -> String {
-    let whom = match of.seen.whom(Holding::Nested).first() {
-        Some((whom, _)) => format!(" ({whom})"),
-        None => String::new(),
-    };
-    format!(
-        "nested acquire, a deadlock of the pool with itself: sessions that held a connection waited for a second one of the \
-         same pool{whom}, and nobody gave one back before the limit of {}. The server sees none of it. Use one connection for both, \
-         or make the pool larger than the sessions that ask twice: {} of them need {}, so that one can always go on.",
-        humantime::format_duration(of.wait),
-        of.nesting,
-        of.nesting + 1
-    )
-}
-
-fn too_small(of: &Figures<'_>) -> String {
-    let doing = match of.seen.whom(Holding::Working).first() {
-        Some((whom, _)) if !whom.is_empty() => format!(", mostly of {whom}"),
-        _ => String::new(),
-    };
-    let figures = match held(of) {
-        Some(held) => format!(
-            "{} {} held for {} on average; {}",
-            of.size,
-            if of.size == 1 {
-                "connection is"
-            } else {
-                "connections are"
-            },
-            ms(held),
-            needs(of, held)
-        ),
-        None => format!("all {} were in use", of.size),
-    };
-    format!(
-        "too small for the rate: while the pool was dry, its connections were at work and waited for no lock{doing}. {figures}. \
-         Make the pool larger, if the server has the power for it, or the statements faster."
-    )
-}
-
-fn server_full(of: &Figures<'_>) -> String {
-    let said = of
-        .said
-        .as_ref()
-        .map(|said| format!(" (\"{said}\")"))
-        .unwrap_or_default();
-    format!(
-        "server full: {} new {} refused with 53300{said} when the pool wanted to grow to {}. Make the pools of all \
-         applications together smaller than max_connections, or than the limit of the role or database.",
-        of.server_full,
-        if of.server_full == 1 {
-            "connection was"
-        } else {
-            "connections were"
-        },
-        of.size
-    )
-}
-
-fn connect_trouble(of: &Figures<'_>) -> String {
-    let mut parts = Vec::new();
-    if of.create_timeouts > 0 {
-        parts.push(format!(
-            "{} new connections were not ready within the pool's create limit of {}",
-            of.create_timeouts,
-            humantime::format_duration(of.create)
-        ));
-    }
-    if of.connect_errors > 0 {
-        let said = of
-            .said
-            .as_ref()
-            .map(|said| format!(" (\"{said}\")"))
-            .unwrap_or_default();
-        parts.push(format!("{} new connections failed{said}", of.connect_errors));
-    }
-    if parts.is_empty() {
-        parts.push(format!(
-            "{} attempts gave up while their connections were still being made",
-            of.timeouts
-        ));
-    }
-    format!(
-        "connect trouble: {}. The pool had room; look at what a login waits for: the network, the authentication, \
-         locks on the catalogs that every login reads. Connections that are open before the rush need no login.",
-        parts.join(", and ")
-    )
-}
-
-/// How long a connection is on loan, on average.
-fn held(of: &Figures<'_>) -> Option<Duration> {
-    let held = of.seen.lent / of.lent as f64;
-    (of.lent > 0 && held.is_finite()).then(|| Duration::from_secs_f64(held))
-}
-
-/// Little's law: what is in use at once is what comes in a second, times how long it stays.
-fn needed(of: &Figures<'_>, held: Duration) -> u32 {
-    ((of.per_second * held.as_secs_f64()).ceil() as u32).max(1)
-}
-
-fn needs(of: &Figures<'_>, held: Duration) -> String {
-    if of.is_open {
-        return format!(
-            "at {:.0} attempts a second that needs {}",
-            of.per_second,
-            needed(of, held)
-        );
-    }
-    let waiting = of.seen.waited / of.seen.dry.as_secs_f64().max(f64::MIN_POSITIVE);
-    format!(
-        "at {:.0} attempts a second all are in use, with {waiting:.0} sessions waiting on average while it was dry",
-        of.per_second
-    )
-}
-
-fn ms(time: Duration) -> String {
-    let ms = time.as_secs_f64() * 1e3;
-    if ms < 10.0 {
-        format!("{ms:.1} ms")
-    } else {
-        format!("{ms:.0} ms")
-    }
 }
 
 /// Sessions that ask for two connections of a pool at once.
@@ -338,6 +152,7 @@ mod tests {
             connect_errors: 0,
             lent: 700,
             per_second: 700.0,
+            is_gated: false,
             is_open: true,
             create: Duration::from_secs(1),
             wait: Duration::from_secs(1),
@@ -386,6 +201,16 @@ mod tests {
     }
 
     #[test]
+    fn time_at_a_gate_does_not_make_a_pool_dry() {
+        let gated = seen(&[(Holding::Working, "hold", 1.0), (Holding::AtGate, "", 9.0)]);
+        let mut of = figures(&gated);
+        of.is_gated = true;
+        assert_eq!(names(&of), ["too_small"], "somebody waited in vain");
+        of.timeouts = 0;
+        assert_eq!(names(&of), [""; 0]);
+    }
+
+    #[test]
     fn littles_law_says_how_many_are_needed() {
         let small = seen(&[(Holding::Working, "guest in `hold`", 20.0)]);
         let text = &causes(&figures(&small))[0].text;
@@ -423,8 +248,10 @@ mod tests {
             ..figures(&calm)
         };
         assert_eq!(names(&slow), ["connect_trouble"]);
-        let mut unmade = PoolSeen::default();
-        unmade.connecting = 2.0;
+        let unmade = PoolSeen {
+            connecting: 2.0,
+            ..PoolSeen::default()
+        };
         assert_eq!(names(&figures(&unmade)), ["connect_trouble"], "waited for logins");
     }
 }
