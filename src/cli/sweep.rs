@@ -2,11 +2,10 @@
 
 use clap::Args;
 
-use super::contend::database_url;
 use super::exit::{self, Failure};
 use super::output::{self, shell_word};
 use super::progress::Progress;
-use super::{Output, Where, signals};
+use super::{Output, Where, database_url, signals};
 use crate::contend;
 use crate::place::Place;
 use crate::postgres::{ServerFacts, Target};
@@ -65,7 +64,7 @@ struct Measured {
 
 impl Sweep {
     pub(super) async fn run(self) -> Result<u8, Failure> {
-        let stop = signals::listen();
+        let stop = signals::listen(self.place.is_users_server());
         let swept = self.swept()?;
         let seed = match self.seed {
             Some(seed) => seed,
