@@ -153,7 +153,10 @@ fn main() {
 async fn prepare(options: &Options) -> Place {
     let place = Place::throwaway(options, &Stop::default()).await.expect("a server");
     let hotel = System::find("hotel", Path::new("")).expect("the hotel");
-    place.with(&hotel, None, &Stop::default()).await.expect("the hotel is installed")
+    place
+        .with(&hotel, None, &Stop::default())
+        .await
+        .expect("the hotel is installed")
 }
 
 impl Bench {
