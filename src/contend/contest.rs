@@ -77,7 +77,7 @@ impl<'a> Contest<'a> {
         let sampler = Sampler::new(watcher, facts.version_number, facts.deadlock_timeout())
             .await
             .map_err(lost)?;
-        let notices = Notices::probe(&control).await;
+        let notices = Notices::probe(&control, facts.deadlock_timeout()).await;
         let pool = Pool::new(target, plan.pool_size(), plan.pool.wait, &notices)?;
         warm_up(plan, &pool).await?;
         Ok(Contest {
