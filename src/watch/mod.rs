@@ -16,6 +16,7 @@ mod rows;
 mod sampler;
 mod sighting;
 mod timeline;
+mod wait;
 mod words;
 
 #[allow(unused_imports, reason = "for the diagnosis of an exhausted pool")]
