@@ -12,6 +12,7 @@ use std::process::Command;
 
 use db_race::place::Place;
 use db_race::scenario::{self, Overrides};
+use db_race::stop::Stop;
 use serde_json::Value;
 
 const RUNS: usize = 20;
@@ -28,7 +29,9 @@ async fn main() {
         ..Overrides::default()
     };
     let plan = scenario::load("last-room", &overrides).expect("a plan");
-    let place = Place::of(&plan, None, &Default::default()).await.expect("a server");
+    let place = Place::of(&plan, None, &Default::default(), &Stop::default())
+        .await
+        .expect("a server");
     let server = place.server().expect("a throwaway server");
     let client = place.target.connect("bench").await.expect("a connection");
     let setup = &plan.setup.as_ref().expect("a setup").text;

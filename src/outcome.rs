@@ -85,6 +85,14 @@ impl Outcomes {
         }
     }
 
+    /// One that was counted here belongs there.
+    pub fn move_one(&mut self, from: Outcome, to: Outcome) {
+        if self.get(from) > 0 {
+            *self.slot(from) -= 1;
+            *self.slot(to) += 1;
+        }
+    }
+
     /// The count of one outcome.
     pub fn get(&self, outcome: Outcome) -> u64 {
         match outcome {

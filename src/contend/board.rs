@@ -6,6 +6,8 @@ use std::time::Instant;
 
 use tokio::sync::{Notify, oneshot};
 
+use crate::watch::Doing;
+
 /// Statements remembered for each session: the current one and those that just ended.
 const REMEMBERED: usize = 4;
 
@@ -14,6 +16,8 @@ const REMEMBERED: usize = 4;
 pub(crate) struct Board {
     seats: Mutex<Vec<Seat>>,
     pool_size: usize,
+    /// Whether anybody goes through a gate, so that somebody waits for changes.
+    gated: bool,
     changed: Notify,
 }
 
@@ -27,6 +31,12 @@ pub(crate) struct Seat {
     /// Whether it goes through the gate.
     pub(crate) gated: bool,
     phase: Phase,
+    /// The processes behind the connections that it has: one, or a second one.
+    pub(crate) holds: Vec<i32>,
+    /// Connections that it had and never gives back.
+    pub(crate) leaked: Vec<i32>,
+    /// Whether it asks for a second connection while it holds the first.
+    pub(crate) asks_again: bool,
     /// What it ran last, newest first.
     pub(crate) recent: VecDeque<Activity>,
 }
@@ -39,7 +49,7 @@ pub(crate) struct Activity {
     /// Index of the step.
     pub(crate) step: usize,
     /// The values of `$1`, `$2`, ...
-    pub(crate) values: Vec<Option<String>>,
+    pub(crate) values: Arc<Vec<Option<String>>>,
     /// When it was sent.
     pub(crate) started: Instant,
     /// When it was answered.
@@ -93,7 +103,7 @@ impl Cohort {
 
 impl Board {
     pub(crate) fn new(seats: impl IntoIterator<Item = (usize, bool)>, pool_size: usize) -> Board {
-        let seats = seats
+        let seats: Vec<Seat> = seats
             .into_iter()
             .zip(1..)
             .map(|((group, gated), session)| Seat {
@@ -101,10 +111,14 @@ impl Board {
                 session,
                 gated,
                 phase: Phase::Idle,
+                holds: Vec::new(),
+                leaked: Vec::new(),
+                asks_again: false,
                 recent: VecDeque::new(),
             })
             .collect();
         Board {
+            gated: seats.iter().any(|s| s.gated),
             seats: Mutex::new(seats),
             pool_size,
             changed: Notify::new(),
@@ -116,8 +130,38 @@ impl Board {
         self.set(seat, Phase::Queued);
     }
 
-    /// The attempt is over and its connection given back.
+    /// The session holds a connection and waits for a second one.
+    pub(crate) fn queued_again(&self, seat: usize) {
+        self.lock()[seat].asks_again = true;
+    }
+
+    /// The session got a connection.
+    pub(crate) fn took(&self, seat: usize, pid: i32) {
+        let seat = &mut self.lock()[seat];
+        seat.holds.push(pid);
+        seat.asks_again = false;
+    }
+
+    /// The session gave its connection back, or lost it.
+    pub(crate) fn gave_back(&self, seat: usize) {
+        self.lock()[seat].holds.clear();
+    }
+
+    /// The session gave its second connection back.
+    pub(crate) fn gave_back_second(&self, seat: usize) {
+        self.lock()[seat].holds.truncate(1);
+    }
+
+    /// The session will never give its connection back.
+    pub(crate) fn leak(&self, seat: usize, pid: i32) {
+        let seat = &mut self.lock()[seat];
+        seat.holds.clear();
+        seat.leaked.push(pid);
+    }
+
+    /// The attempt is over.
     pub(crate) fn idle(&self, seat: usize) {
+        self.lock()[seat].asks_again = false;
         self.set(seat, Phase::Idle);
     }
 
@@ -141,8 +185,8 @@ impl Board {
     /// The session sends a statement.
     pub(crate) fn begin(&self, seat: usize, activity: Activity) {
         let seat = &mut self.lock()[seat];
+        seat.recent.truncate(REMEMBERED - 1);
         seat.recent.push_front(activity);
-        seat.recent.truncate(REMEMBERED);
         seat.phase = Phase::Sent;
     }
 
@@ -154,7 +198,7 @@ impl Board {
         }
         seats[seat].phase = Phase::Answered;
         drop(seats);
-        self.changed.notify_one();
+        self.notify();
     }
 
     /// Of those seats: how many have yet to send, and the processes of those that wait for an answer.
@@ -217,7 +261,13 @@ impl Board {
 
     fn set(&self, seat: usize, phase: Phase) {
         self.lock()[seat].phase = phase;
-        self.changed.notify_one();
+        self.notify();
+    }
+
+    fn notify(&self) {
+        if self.gated {
+            self.changed.notify_one();
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Seat>> {
@@ -226,6 +276,22 @@ impl Board {
 }
 
 impl Seat {
+    /// Whether it waits for a connection.
+    pub(crate) fn is_queued(&self) -> bool {
+        self.asks_again || (matches!(self.phase, Phase::Queued) && self.holds.is_empty())
+    }
+
+    /// What it does while it has a connection.
+    pub(crate) fn doing(&self) -> Doing {
+        match self.phase {
+            _ if self.asks_again => Doing::AsksAgain,
+            Phase::Parked(_) => Doing::AtGate,
+            Phase::Sent => Doing::Running,
+            Phase::Idle | Phase::Done => Doing::Thinking,
+            Phase::Queued | Phase::Released | Phase::Answered => Doing::Between,
+        }
+    }
+
     fn unanswered(&self) -> Option<i32> {
         match self.phase {
             Phase::Sent => self.recent.front().map(|a| a.pid),

@@ -1,55 +1,83 @@
-//! One statement, sent and answered, within a time limit.
+//! One statement, sent and answered, within time limits.
 
 use std::time::Duration;
 
 use futures_util::{StreamExt, pin_mut};
-use tokio::time::{Instant, timeout, timeout_at};
-use tokio_postgres::{NoTls, Row};
+use tokio::time::{Instant, timeout};
+use tokio_postgres::{Error, NoTls, Row};
 
+use super::alarm::Alarm;
 use super::board::Wave;
-use super::draw::TextRow;
 use super::ending::Ending;
 use crate::outcome::Outcome;
+use crate::postgres::Text;
 use crate::postgres::pool::Lease;
-use crate::postgres::{Text, read_text};
-use crate::scenario::Step;
+use crate::scenario::Refusal;
 
 /// How long a cancelled statement may take to say so, before its connection is given up.
 const CANCEL_GRACE: Duration = Duration::from_secs(5);
-/// Runs a statement within the step's time limit, and keeps the first row as text.
-///
-/// When the limit is passed, the statement is cancelled on the server and still awaited: a dropped future would leave
-/// the server's process running and holding its locks.
+
+/// How long a statement may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// When it is sent.
+    pub(crate) from: std::time::Instant,
+    /// From when it is sent, or let go by the gate if that is later.
+    pub(crate) step: Duration,
+    /// In any case.
+    pub(crate) until: Option<std::time::Instant>,
+}
+
+/// Runs a statement, and gives its first row.
 pub(crate) async fn call(
+    alarm: &mut Alarm,
     lease: &Lease,
     statement: &tokio_postgres::Statement,
     values: &[Option<String>],
-    step: &Step,
+    expected: &[Refusal],
+    limits: Limits,
     wave: Option<&Wave>,
-) -> Result<Option<TextRow>, Ending> {
-    let texts: Vec<Text<'_>> = values.iter().map(|v| Text(v.as_deref())).collect();
+) -> Result<Option<Row>, Ending> {
     let query = async {
+        let texts = values.iter().map(|v| Text(v.as_deref()));
         let rows = lease.query_raw(statement, texts).await?;
         pin_mut!(rows);
         let mut first: Option<Row> = None;
         while let Some(row) = rows.next().await {
-            first.get_or_insert(row?);
+            let row = row?;
+            first.get_or_insert(row);
         }
-        Ok::<_, tokio_postgres::Error>(first)
+        Ok(first)
     };
+    within(alarm, lease, query, expected, limits, wave).await
+}
+
+/// Awaits an answer within limits.
+///
+/// When a limit is passed, the statement is cancelled on the server and still awaited: a dropped future would leave
+/// the server's process running and holding its locks.
+pub(crate) async fn within<T>(
+    alarm: &mut Alarm,
+    lease: &Lease,
+    query: impl Future<Output = Result<T, Error>>,
+    expected: &[Refusal],
+    limits: Limits,
+    wave: Option<&Wave>,
+) -> Result<T, Ending> {
     pin_mut!(query);
-    let sent = Instant::now();
-    let mut limit = sent + step.timeout;
+    let sent: Instant = limits.from.into();
+    let sooner = |limit: Instant| limits.until.map_or(limit, |until| limit.min(until.into()));
+    let mut limit = sooner(sent + limits.step);
     let answer = loop {
-        if let Ok(answer) = timeout_at(limit, query.as_mut()).await {
+        if let Ok(answer) = alarm.until(limit, query.as_mut()).await {
             break answer;
         }
         // the time at the gate is not the step's
         let now = Instant::now();
         limit = match wave.map(|w| w.opened.get()) {
             None => limit,
-            Some(None) => now + step.timeout,
-            Some(Some(opened)) => sent.max((*opened).into()) + step.timeout,
+            Some(None) => sooner(now + limits.step),
+            Some(Some(opened)) => sooner(sent.max((*opened).into()) + limits.step),
         };
         if limit > now {
             continue;
@@ -66,6 +94,5 @@ pub(crate) async fn call(
             }
         }
     };
-    let row = answer.map_err(|error| Ending::of(&error, &step.reject))?;
-    Ok(row.map(|row| (0..row.len()).map(|i| read_text(&row, i)).collect()))
+    answer.map_err(|error| Ending::of(&error, expected))
 }

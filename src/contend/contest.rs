@@ -1,30 +1,46 @@
 //! A plan on a server: its connections, its serial control and its rounds.
 
+use std::collections::HashSet;
 use std::convert::Infallible;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use deadpool_postgres::RecyclingMethod;
 use futures_util::future;
-use tokio_postgres::{Client, NoTls};
+use tokio::task::JoinSet;
 
+use super::arena::Arena;
 use super::board::Board;
 use super::commit_gate::CommitGate;
 use super::draw::TextRow;
 use super::gate::Keeper;
+use super::pool_watch::PoolWatch;
 use super::prepare::{self, Prepared};
-use super::session::{self, Arena, Attempt};
-use super::{ContendError, Round, Run, dry_call};
-use crate::postgres::pool::{AcquireError, Pool};
-use crate::postgres::{self, Connection, Notices, ServerFacts, Target, explain};
-use crate::scenario::{Gate, Plan};
+use super::session::Session;
+use super::tally::Tally;
+use super::{ContendError, Event, Pulse, Round, Run, dry_call, result, settle};
+use crate::postgres::pool::{self, AcquireError, Pool};
+use crate::postgres::{self, Connection, Notices, ServerFacts, Target, explain, interruptible};
+use crate::report::Settled;
+use crate::scenario::{Gate, Plan, Recycling, Rule, Schedule};
 use crate::stop::Stop;
+use crate::verdict;
 use crate::verify::{self, CheckResult};
-use crate::watch::{Deadlock, Evidence, LockWatch, Sampler, Stretch, Timeline};
+use crate::watch::{Deadlock, Evidence, Sampler};
 
 /// Attempts of the serial control at the most.
 const CONTROL_MAX: usize = 200;
 /// How long statements in flight may go on after a stop was asked for.
 const STOP_GRACE: Duration = Duration::from_secs(1);
+
+/// How soon it is noticed that the server is gone.
+const LIVENESS: Duration = Duration::from_millis(50);
+/// Between requests to cancel what still runs.
+const CANCEL_PERIOD: Duration = Duration::from_millis(200);
+/// How often a round is judged by the rules that may abort it.
+const JUDGE_PERIOD: Duration = Duration::from_millis(250);
+/// How often a round tells how it goes.
+const PULSE_PERIOD: Duration = Duration::from_millis(200);
 
 /// A plan on a server, with its connections.
 pub(super) struct Contest<'a> {
@@ -32,8 +48,10 @@ pub(super) struct Contest<'a> {
     target: &'a Target,
     stop: &'a Stop,
     control: Connection,
-    pub(super) prepared: Prepared,
-    pool: Pool,
+    /// The same, for the tasks of sessions.
+    shared_plan: Arc<Plan>,
+    pub(super) prepared: Arc<Prepared>,
+    pools: Vec<Pool>,
     keeper: Option<Keeper>,
     sampler: Sampler,
     notices: Notices,
@@ -51,15 +69,23 @@ impl<'a> Contest<'a> {
         facts: &ServerFacts,
     ) -> Result<Contest<'a>, ContendError> {
         let lost = |error: tokio_postgres::Error| ContendError::Lost(explain(&error));
-        interruptible(&control, stop, prepare::setup(&control, plan)).await?;
-        let prepared = prepare::prepare(&control, plan).await?;
+        // any of it may wait for somebody's lock
+        let asked = async {
+            prepare::setup(&control, plan).await?;
+            let prepared = prepare::prepare(&control, plan).await?;
+            Ok((prepared, prepare::gate_tables(&control, plan).await?))
+        };
+        let asked: Result<_, ContendError> = interruptible(&control, stop, Duration::ZERO, asked).await;
+        let (prepared, mut gate_tables) = asked?;
         let mut notes = Vec::new();
-        let mut gate_tables = prepare::gate_tables(&control, plan).await?;
         let gates = || plan.groups.iter().map(|g| g.gate);
         if gates().any(Gate::closes_tables) && gate_tables.is_empty() {
-            let keys = interruptible(&control, stop, prepare::keys(&control, plan)).await?;
-            let called = dry_call::written_tables(&control, plan, &prepared, &keys, &mut notes);
-            gate_tables = interruptible(&control, stop, called).await.map_err(lost)?;
+            let called = async {
+                let keys = prepare::keys(&control, plan).await?;
+                let written = dry_call::written_tables(&control, plan, &prepared, &keys, &mut notes).await;
+                written.map_err(lost)
+            };
+            gate_tables = interruptible(&control, stop, Duration::ZERO, called).await?;
         }
         let keeper = match choose_gate(gates(), target, &gate_tables, &mut notes) {
             Some(kind) => {
@@ -78,15 +104,32 @@ impl<'a> Contest<'a> {
             .await
             .map_err(lost)?;
         let notices = Notices::probe(&control, facts.deadlock_timeout()).await;
-        let pool = Pool::new(target, plan.pool_size(), plan.pool.wait, &notices)?;
-        warm_up(plan, &pool).await?;
+        let mut pools = Vec::new();
+        for (i, settings) in plan.pools.iter().enumerate() {
+            let options = pool::Options {
+                size: plan.pool_size(i),
+                wait: settings.wait,
+                create: settings.create,
+                recycling: match settings.recycling {
+                    Recycling::Fast => RecyclingMethod::Fast,
+                    Recycling::Verified => RecyclingMethod::Verified,
+                    Recycling::Clean => RecyclingMethod::Clean,
+                },
+            };
+            let pool = Pool::new(target, &options, &notices)?;
+            if !settings.on_demand && plan.sessions_of(i) > 0 {
+                warm_up(plan, i, &prepared, &pool, stop).await?;
+            }
+            pools.push(pool);
+        }
         Ok(Contest {
             plan,
             target,
             stop,
             control,
-            prepared,
-            pool,
+            shared_plan: Arc::new(plan.clone()),
+            prepared: Arc::new(prepared),
+            pools,
             keeper,
             sampler,
             notices,
@@ -96,19 +139,25 @@ impl<'a> Contest<'a> {
         })
     }
 
-    fn arena(&self, board: Board, keys: Vec<TextRow>, round: u32) -> Arena<'_> {
+    fn arena(&self, board: Board, keys: Vec<TextRow>, round: u32) -> Arena {
+        let groups = || self.plan.groups.iter();
         Arena {
-            plan: self.plan,
-            prepared: &self.prepared,
-            pool: &self.pool,
+            plan: Arc::clone(&self.shared_plan),
+            prepared: Arc::clone(&self.prepared),
+            pools: self.pools.clone(),
             board,
+            tally: Mutex::new(Tally::new(self.plan, keys.len())),
             keys,
             round,
+            began: Instant::now(),
             start_key: self.keeper.as_ref().map_or(0, |k| k.start_key),
             gate: None,
-            stop: self.stop,
-            deadlocks: Mutex::default(),
-            drawn: self.plan.groups.iter().map(|_| Default::default()).collect(),
+            stop: Stop::default(),
+            locks: Arc::default(),
+            timeline: Mutex::default(),
+            drawn: groups().map(|_| Default::default()).collect(),
+            arrivals: groups().map(|_| Default::default()).collect(),
+            leaked: Mutex::default(),
         }
     }
 
@@ -121,63 +170,113 @@ impl<'a> Contest<'a> {
             prepare::setup(&self.control, self.plan).await?;
             prepare::keys(&self.control, self.plan).await
         };
-        interruptible(&self.control, self.stop, ready).await
+        interruptible(&self.control, self.stop, Duration::ZERO, ready).await
+    }
+
+    fn board(&self, seats: &[Chair], gated: impl Fn(usize) -> bool) -> Board {
+        let connections = self.pools.iter().map(Pool::capacity).sum();
+        Board::new(seats.iter().map(|s| (s.group, gated(s.group))), connections)
     }
 
     /// The attempts of one round, one after another, with no gate.
     pub(super) async fn serial_control(&self) -> Result<Round, ContendError> {
         let keys = self.fresh_start().await?;
-        let started = Instant::now();
         let seats = seats(self.plan);
-        let board = Board::new(seats.iter().map(|s| (s.group, false)), self.pool.capacity());
+        let board = self.board(&seats, |_| false);
         let arena = self.arena(board, keys, 0);
-        let attempts = tokio::select! {
-            attempts = one_after_another(&arena, &seats) => attempts,
-            never = self.cancel_when_stopped(&arena.board) => match never {},
-        };
-        let checks = self.checks().await?;
+        tokio::select! {
+            () = one_after_another(&arena, &seats) => {}
+            never = self.end_early(&arena) => match never {},
+        }
+        let took = arena.began.elapsed();
+        let cut_short = arena.stop.is_requested();
+        let mut tally = std::mem::take(&mut *arena.tally());
+        let settled = self.settle(&arena.keys, &mut tally).await;
         Ok(Round {
             number: 0,
-            keys: arena.keys,
-            attempts,
-            checks,
-            took: started.elapsed(),
+            keys: arena.keys.clone(),
+            tally,
+            settled,
+            checks: self.checks().await?,
+            took,
+            cut_short,
             ..Round::default()
         })
     }
 
     /// Setup, race, checks. A round that breaks off in the middle still gives what was measured.
-    pub(super) async fn round(&self, number: u32, cost: &mut (u64, Duration)) -> (Option<Round>, Option<String>) {
+    pub(super) async fn round(
+        &self,
+        number: u32,
+        cost: &mut (u64, Duration),
+        on_event: &mut (dyn FnMut(Event) + Send),
+    ) -> (Option<Round>, Option<String>) {
         let keys = match self.fresh_start().await {
             Ok(keys) => keys,
             Err(error) => return (None, Some(error.to_string())),
         };
-        let started = Instant::now();
-        let locks = LockWatch::default();
         let seats = seats(self.plan);
         let kept = self.keeper.is_some();
-        let gated = |group: usize| kept && self.plan.groups[group].gate != Gate::None;
-        let board = Board::new(seats.iter().map(|s| (s.group, gated(s.group))), self.pool.capacity());
+        let board = self.board(&seats, |group| kept && self.plan.groups[group].gate != Gate::None);
         let mut arena = self.arena(board, keys, number);
         arena.gate = self.keeper.as_ref().map(|k| k.kind);
+        let arena = Arc::new(arena);
 
-        let sessions = future::join_all(seats.iter().enumerate().map(|(i, seat)| session::run(&arena, i, *seat)));
+        // a task each: one that is woken wakes no other
+        let mut sessions = JoinSet::new();
+        for (i, seat) in seats.iter().enumerate() {
+            let (arena, seat) = (Arc::clone(&arena), *seat);
+            sessions.spawn(async move { Session::new(&arena, i, seat).run().await });
+        }
+        let sessions = async {
+            while let Some(ended) = sessions.join_next().await {
+                if let Err(error) = ended
+                    && error.is_panic()
+                {
+                    std::panic::resume_unwind(error.into_panic());
+                }
+            }
+        };
         let kept = async {
             match &self.keeper {
-                Some(keeper) => keeper.keep(&arena.board, self.stop).await,
+                Some(keeper) => keeper.keep(&arena.board, &arena.stop).await,
                 None => Ok(Vec::new()),
             }
         };
-        let (attempts, waves) = tokio::select! {
-            raced = future::join(sessions, kept) => raced,
-            never = self.sampler.watch(&locks) => match never {},
-            never = self.cancel_when_stopped(&arena.board) => match never {},
+        let arrivals = future::join_all(self.plan.groups.iter().enumerate().filter_map(|(i, group)| {
+            let Schedule::Rate { ramp } = &group.schedule else {
+                return None;
+            };
+            Some(arena.arrivals[i].keep(&arena, i, ramp, arena.began + group.start))
+        }));
+        let mut aborted = None;
+        let meets = |pids: &HashSet<i32>| arena.meets(pids);
+        let pools = PoolWatch::new(self.pools.len());
+        let (_, waves, _) = tokio::select! {
+            raced = future::join3(sessions, kept, arrivals) => raced,
+            never = self.sampler.watch(&arena.locks, &meets) => match never {},
+            never = pools.watch(&arena, &self.control) => match never {},
+            never = self.end_early(&arena) => match never {},
+            never = self.abort_when_hopeless(&arena, &mut aborted) => match never {},
+            never = pulses(&arena, on_event) => match never {},
         };
-        let took = started.elapsed();
+        let took = arena.began.elapsed();
+        let cut_short = arena.stop.is_requested();
         let (waves, mut broke_off) = match waves {
             Ok(waves) => (waves, None),
             Err(error) => (Vec::new(), Some(format!("the gate could not be kept: {error}"))),
         };
+        if self.control.is_closed() {
+            broke_off = Some("the connection to the server was lost".into());
+        }
+        let closed = waves.iter().map(|w| (w.closed, w.opened)).collect();
+        arena.locks.set_arranged(self.keeper.as_ref().map(|k| k.pid), closed);
+        let lock_waits = arena.locks.lock_waits(&arena.timeline());
+        let (samples, time) = arena.locks.cost();
+        *cost = (cost.0 + samples, cost.1 + time);
+        let mut tally = std::mem::take(&mut *arena.tally());
+        self.explain(&arena, &mut tally.deadlocks).await;
+        let settled = self.settle(&arena.keys, &mut tally).await;
         let checks = match self.checks().await {
             Ok(checks) => checks,
             Err(error) => {
@@ -185,56 +284,94 @@ impl<'a> Contest<'a> {
                 Vec::new()
             }
         };
-        let mut attempts: Vec<Attempt> = attempts.into_iter().flatten().collect();
-        let timeline = self.timeline(&attempts);
-        let closed = waves.iter().map(|w| (w.closed, w.opened)).collect();
-        locks.set_arranged(self.keeper.as_ref().map(|k| k.pid), closed);
-        for run in attempts.iter_mut().flat_map(|a| &mut a.steps) {
-            run.blocked = locks.blocked(run.pid, run.from, run.ended);
-        }
-        let (samples, time) = locks.cost();
-        *cost = (cost.0 + samples, cost.1 + time);
-        let mut deadlocks = arena.deadlocks.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let round = Round {
+            number,
+            keys: arena.keys.clone(),
+            tally,
+            waves,
+            lock_waits,
+            pools: pools.seen(),
+            settled,
+            checks,
+            took,
+            cut_short,
+        };
+        (Some(round), broke_off.or(aborted))
+    }
+
+    /// Adds to the deadlocks of a round what only others than their victims knew.
+    async fn explain(&self, arena: &Arena, deadlocks: &mut [Deadlock]) {
         let tables: Vec<u32> = deadlocks.iter().flat_map(Deadlock::tables).collect();
         let tables = self.sampler.names(&tables).await;
+        let timeline = arena.timeline();
         let evidence = Evidence {
             tables: &tables,
-            locks: &locks,
+            locks: &arena.locks,
             timeline: &timeline,
             notices: &self.notices,
             deadlock_timeout: self.deadlock_timeout,
         };
         deadlocks.iter_mut().for_each(|deadlock| deadlock.explain(evidence));
-        let round = Round {
-            number,
-            keys: arena.keys,
-            attempts,
-            waves,
-            lock_waits: locks.lock_waits(&timeline),
-            deadlocks,
-            checks,
-            took,
-        };
-        (Some(round), broke_off)
     }
 
-    /// Who ran what on which process.
-    fn timeline(&self, attempts: &[Attempt]) -> Timeline {
-        let mut timeline = Timeline::default();
-        for attempt in attempts {
-            let group = &self.plan.groups[attempt.group];
-            for (step, run) in group.steps.iter().zip(&attempt.steps) {
-                let stretch = Stretch {
-                    session: format!("{} {}", group.name, attempt.ticket.session),
-                    step: step.name.clone(),
-                    from: run.sent,
-                    to: run.ended,
-                    context: run.ending.context.clone(),
-                };
-                timeline.add(run.pid, stretch);
+    /// Stops a round when the run is stopped, or the server gone; then what still runs after a while is cancelled, until
+    /// nothing is left to cancel.
+    async fn end_early(&self, arena: &Arena) -> Infallible {
+        let gone = async {
+            while !self.control.is_closed() {
+                tokio::time::sleep(LIVENESS).await;
+            }
+        };
+        tokio::select! {
+            () = self.stop.requested() => {}
+            () = arena.stop.requested() => {}
+            () = gone => {}
+        }
+        arena.stop.request();
+        self.stop.grace(STOP_GRACE).await;
+        self.cancel_stragglers(&arena.board).await
+    }
+
+    /// Judges the round now and then by the rules that may abort it.
+    async fn abort_when_hopeless(&self, arena: &Arena, why: &mut Option<String>) -> Infallible {
+        if self.plan.rules.iter().all(|r| r.abort.is_none()) {
+            return future::pending().await;
+        }
+        loop {
+            tokio::time::sleep(JUDGE_PERIOD).await;
+            let elapsed = arena.began.elapsed();
+            let due = |rule: &&Rule| rule.abort.is_some_and(|abort| abort.grace <= elapsed);
+            let round = Round {
+                number: arena.round,
+                keys: arena.keys.clone(),
+                tally: arena.tally().clone(),
+                took: elapsed,
+                ..Round::default()
+            };
+            let run = Run {
+                key_columns: self.prepared.key_columns.clone(),
+                rounds: vec![round],
+                ..Run::default()
+            };
+            let race = result::summarise(self.plan, &run, elapsed);
+            let broken = self
+                .plan
+                .rules
+                .iter()
+                .filter(due)
+                .find(|rule| verdict::is_hopeless(rule, &race));
+            if let Some(rule) = broken {
+                *why = Some(format!("aborted by the rule `{}`", rule.text));
+                arena.stop.request();
+                return future::pending().await;
             }
         }
-        timeline
+    }
+
+    /// What the sessions were told against what is stored.
+    async fn settle(&self, keys: &[TextRow], tally: &mut Tally) -> Option<Settled> {
+        let settled = settle::settle(&self.control, self.plan, &self.prepared, keys, tally);
+        interruptible(&self.control, self.stop, STOP_GRACE, settled).await
     }
 
     async fn checks(&self) -> Result<Vec<CheckResult>, ContendError> {
@@ -244,24 +381,37 @@ impl<'a> Contest<'a> {
         Ok(verify::run(self.target, &self.plan.checks, &verify::Options::default(), self.stop).await?)
     }
 
-    /// When the run is stopped: what still runs after a while is cancelled, until nothing is left to cancel.
-    async fn cancel_when_stopped(&self, board: &Board) -> Infallible {
-        self.stop.requested().await;
+    /// Cancels what still runs, for ever; who insists doesn't wait for a statement that doesn't mind.
+    async fn cancel_stragglers(&self, board: &Board) -> Infallible {
+        let mut spare = None;
+        let mut insisted_before = false;
         loop {
-            tokio::time::sleep(STOP_GRACE).await;
-            let busy = board.busy();
-            let sql = "select pg_catalog.pg_cancel_backend(pid) from unnest($1::int4[]) pid";
-            if self.control.query(sql, &[&busy]).await.is_err() {
-                return future::pending().await;
+            let ask = match insisted_before {
+                true => "pg_terminate_backend",
+                false => "pg_cancel_backend",
+            };
+            insisted_before = self.stop.is_insisted();
+            let sql = format!("select pg_catalog.{ask}(pid) from unnest($1::int4[]) pid");
+            let client = spare.as_ref().unwrap_or(&self.control);
+            if client.query(&sql, &[&board.busy()]).await.is_err() {
+                // the server may live when this one connection is lost
+                spare = self.target.connect("control").await.ok();
+            }
+            match insisted_before {
+                true => tokio::time::sleep(CANCEL_PERIOD).await,
+                false => self.stop.grace(CANCEL_PERIOD).await,
             }
         }
     }
 
     /// Ends the connections; the server's deadlock counter when it has caught up, or has had time to.
     pub(super) async fn close(self, before: Option<i64>, run: &Run) -> Option<i64> {
-        let met: i64 = run.rounds.iter().map(|r| r.deadlocks.len() as i64).sum();
-        self.pool.close();
-        postgres::deadlocks_since(&self.control, before?, met).await
+        let met: i64 = run.rounds.iter().map(|r| r.tally.deadlocks.len() as i64).sum();
+        self.pools.iter().for_each(Pool::close);
+        tokio::select! {
+            counted = postgres::deadlocks_since(&self.control, before?, met) => counted,
+            () = self.stop.insisted() => None,
+        }
     }
 }
 
@@ -292,38 +442,79 @@ fn choose_gate(
     }
 }
 
-/// The attempts of a round, or the first of them, in turn.
-async fn one_after_another(arena: &Arena<'_>, seats: &[Chair]) -> Vec<Attempt> {
-    let mut attempts = Vec::new();
+/// The attempts of a round, or the first of them, in turn. Where time decides how many there are, one of each session.
+async fn one_after_another(arena: &Arena, seats: &[Chair]) {
+    let mut made = 0;
+    let mut drawn = vec![0; arena.plan.groups.len()];
+    let mut sessions: Vec<Session<'_>> = seats
+        .iter()
+        .enumerate()
+        .map(|(i, seat)| Session::new(arena, i, *seat))
+        .collect();
     for iteration in 1.. {
-        let before = attempts.len();
-        for (i, seat) in seats.iter().enumerate() {
-            if attempts.len() >= CONTROL_MAX || arena.stop.is_requested() {
-                return attempts;
+        let before = made;
+        for session in &mut sessions {
+            if made >= CONTROL_MAX || arena.stop.is_requested() {
+                return;
             }
-            attempts.extend(session::one(arena, i, *seat, iteration).await);
+            let group = session.chair.group;
+            let more = match &session.group.schedule {
+                Schedule::PerSession { iterations, .. } => iteration <= *iterations,
+                Schedule::Shared { iterations, .. } => drawn[group] < *iterations,
+                Schedule::Constant { .. } | Schedule::Ramping { .. } | Schedule::Rate { .. } => iteration == 1,
+            };
+            if !more {
+                continue;
+            }
+            drawn[group] += 1;
+            made += 1;
+            session.next(None, None).await;
+            session.give_back();
+            arena.board.idle(session.seat);
         }
-        if attempts.len() == before {
+        if made == before {
             break;
         }
     }
-    attempts
 }
 
-/// Awaits what runs on a connection; when a stop is asked for, its statement is cancelled on the server.
-async fn interruptible<T>(client: &Client, stop: &Stop, work: impl Future<Output = T>) -> T {
-    tokio::select! {
-        done = work => done,
-        never = cancel_for_ever(client, stop) => match never {},
-    }
-}
-
-async fn cancel_for_ever(client: &Client, stop: &Stop) -> Infallible {
-    stop.requested().await;
+/// Tells how the round goes, for ever.
+async fn pulses(arena: &Arena, on_event: &mut (dyn FnMut(Event) + Send)) -> Infallible {
+    let groups = &arena.plan.groups;
+    let planned = |g: &crate::scenario::Group| match &g.schedule {
+        Schedule::PerSession { .. } | Schedule::Shared { .. } => None,
+        Schedule::Constant { duration } => Some(g.start + *duration),
+        Schedule::Ramping { ramp, .. } | Schedule::Rate { ramp } => Some(g.start + ramp.duration()),
+    };
+    let attempts: Option<Vec<u32>> = groups.iter().map(|g| g.schedule.attempts(g.sessions)).collect();
+    let mut last = arena.began;
     loop {
-        // one that doesn't get through is sent again
-        let _ = client.cancel_token().cancel_query(NoTls).await;
-        tokio::time::sleep(STOP_GRACE).await;
+        tokio::time::sleep(PULSE_PERIOD).await;
+        let now = Instant::now();
+        let (in_use, waiting) = arena.board.read(|seats| {
+            let held: usize = seats.iter().map(|s| s.holds.len() + s.leaked.len()).sum();
+            (held as u64, seats.iter().filter(|s| s.is_queued()).count() as u64)
+        });
+        let pulse = {
+            let mut tally = arena.tally();
+            Pulse {
+                round: arena.round,
+                elapsed: arena.began.elapsed(),
+                planned: groups.iter().filter_map(planned).max(),
+                outcomes: tally.outcomes,
+                attempts_planned: attempts.as_ref().map(|a| a.iter().map(|n| u64::from(*n)).sum()),
+                latency: std::mem::take(&mut tally.window),
+                window: now - last,
+                waiting: arena.locks.waiting_now(),
+                deadlocks: tally.deadlocks.len() as u64,
+                dropped: tally.groups.iter().map(|g| g.dropped).sum(),
+                pool_in_use: in_use,
+                pool_size: arena.pools.iter().map(|p| p.capacity() as u64).sum(),
+                pool_waiting: waiting,
+            }
+        };
+        last = now;
+        on_event(Event::Pulse(Box::new(pulse)));
     }
 }
 
@@ -348,24 +539,26 @@ fn seats(plan: &Plan) -> Vec<Chair> {
     chairs
 }
 
-/// Opens all connections of the pool and prepares every statement on each.
-async fn warm_up(plan: &Plan, pool: &Pool) -> Result<(), ContendError> {
-    let steps: Vec<&str> = plan
-        .groups
-        .iter()
-        .flat_map(|g| &g.steps)
-        .map(|s| s.statement.sql.as_str())
+/// Opens all connections of a pool and prepares the statements of its groups on each.
+async fn warm_up(plan: &Plan, index: usize, prepared: &Prepared, pool: &Pool, stop: &Stop) -> Result<(), ContendError> {
+    let groups = plan.groups.iter().enumerate().filter(|(_, g)| g.pool == index);
+    let steps: Vec<(usize, &str)> = groups
+        .flat_map(|(g, group)| {
+            let numbers = prepared.first_statement[g]..;
+            numbers.zip(group.steps.iter().map(|s| s.statement.sql.as_str()))
+        })
         .collect();
     let mut leases = Vec::new();
     for lease in future::join_all((0..pool.capacity()).map(|_| pool.acquire())).await {
         leases.push(lease.map_err(|error| match error {
-            AcquireError::Connect(error) => ContendError::Connect(error),
+            AcquireError::Connect(error) | AcquireError::Full(error) => ContendError::Connect(error),
             timeout => ContendError::Lost(timeout.to_string()),
         })?);
     }
-    let prepared = leases
-        .iter()
-        .map(|lease| future::join_all(steps.iter().map(|sql| lease.prepare_cached(sql))));
+    let prepared = leases.iter().map(|lease| {
+        let statements = future::join_all(steps.iter().map(|(number, sql)| lease.prepare_as(*number, sql)));
+        interruptible(lease, stop, Duration::ZERO, statements)
+    });
     for result in future::join_all(prepared).await.into_iter().flatten() {
         result.map_err(|error| ContendError::Lost(explain(&error)))?;
     }

@@ -1,9 +1,10 @@
 //! How a statement ended: the one place that classifies SQLSTATEs.
 
-use tokio_postgres::error::SqlState;
+use tokio_postgres::error::{DbError, ErrorPosition, SqlState};
 
 use super::draw::TextRow;
 use crate::outcome::Outcome;
+use crate::postgres::pool::AcquireError;
 use crate::postgres::{explain, lost};
 use crate::scenario::Refusal;
 
@@ -17,6 +18,8 @@ pub(crate) struct Ending {
     pub(crate) detail: Option<String>,
     /// PL/pgSQL's call stack, and the tuple that was waited for.
     pub(crate) context: Option<String>,
+    /// What else the server said of something unexpected.
+    pub(crate) fields: Vec<(&'static str, String)>,
 }
 
 impl Ending {
@@ -65,6 +68,7 @@ impl Ending {
             message: db.message().to_string(),
             detail: db.detail().map(String::from),
             context: db.where_().map(String::from),
+            fields: Vec::new(),
         };
         let outcome = if expected.iter().any(|refusal| ending.matches(refusal)) {
             Outcome::Rejected
@@ -79,7 +83,26 @@ impl Ending {
             }
         };
         ending.outcome = Some(outcome);
+        if outcome == Outcome::Error {
+            ending.fields = fields(db);
+        }
         ending
+    }
+
+    /// No connection.
+    pub(crate) fn refused(error: &AcquireError) -> Ending {
+        Ending {
+            sqlstate: match error {
+                AcquireError::Full(_) => Some(SqlState::TOO_MANY_CONNECTIONS.code().to_string()),
+                _ => None,
+            },
+            ..Ending::local(Outcome::Refused, error.to_string())
+        }
+    }
+
+    /// A cancel request, or a time limit of the server's.
+    pub(crate) fn is_cancel(&self) -> bool {
+        self.sqlstate.as_deref() == Some(SqlState::QUERY_CANCELED.code())
     }
 
     pub(crate) fn outcome(&self) -> Outcome {
@@ -104,6 +127,32 @@ impl Ending {
             && same(constraint, &self.constraint)
             && message.as_ref().is_none_or(|pattern| like(pattern, &self.message))
     }
+}
+
+/// Everything that PostgreSQL says of an error, beside its SQLSTATE, message, detail, context and constraint.
+fn fields(db: &DbError) -> Vec<(&'static str, String)> {
+    let position = match db.position() {
+        Some(ErrorPosition::Original(position)) => Some(position.to_string()),
+        Some(ErrorPosition::Internal { position, query }) => Some(format!("{position} of: {query}")),
+        None => None,
+    };
+    let owned = |text: Option<&str>| text.map(String::from);
+    let line = db.line().map(|l| l.to_string());
+    [
+        ("severity", Some(db.severity().to_string())),
+        ("hint", owned(db.hint())),
+        ("position", position),
+        ("schema", owned(db.schema())),
+        ("table", owned(db.table())),
+        ("column", owned(db.column())),
+        ("datatype", owned(db.datatype())),
+        ("file", owned(db.file())),
+        ("line", line),
+        ("routine", owned(db.routine())),
+    ]
+    .into_iter()
+    .filter_map(|(name, value)| Some((name, value?)))
+    .collect()
 }
 
 /// Whether the text is what the pattern says, `*` standing for anything.

@@ -9,6 +9,10 @@
 //!
 //! Each phase is told to the caller as an [`Event`]. What was measured is a [`Race`] in the end, however the run ended.
 
+mod alarm;
+mod arena;
+mod arrivals;
+mod attempt;
 mod board;
 mod call;
 mod commit_gate;
@@ -17,29 +21,34 @@ mod draw;
 mod dry_call;
 mod ending;
 mod gate;
+mod pool_cause;
+mod pool_watch;
 mod prepare;
 mod result;
 mod session;
+mod settle;
+mod tally;
 
 use std::time::{Duration, Instant};
 
+use crate::outcome::Outcomes;
 use crate::postgres::{self, ConnectError, Connection, ServerFacts, Target, explain};
-use crate::report::Race;
+use crate::report::{Race, Settled, Times};
 use crate::scenario::Plan;
 use crate::source::FileError;
 use crate::stop::Stop;
 use crate::verify::{CheckResult, VerifyError};
-use crate::watch::{Deadlock, LockWaits};
+use crate::watch::{LockWaits, PoolSeen};
 use contest::Contest;
 use draw::TextRow;
 use gate::WaveRecord;
-use session::Attempt;
+use tally::Tally;
 
 /// Connections beside the pool: control, two for the gates, sampler, and those of the checks.
 const CONNECTIONS_BESIDE: u32 = 6;
 
 /// What is going on, for a progress display.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Event {
     /// Statements are prepared, connections made.
     Preparing,
@@ -52,6 +61,39 @@ pub enum Event {
         /// Of how many.
         of: u32,
     },
+    /// How a round goes, several times a second.
+    Pulse(Box<Pulse>),
+}
+
+/// How a round goes.
+#[derive(Clone, Debug)]
+pub struct Pulse {
+    /// Which, from 1.
+    pub round: u32,
+    /// Since it began.
+    pub elapsed: Duration,
+    /// How long its schedules last, where time decides.
+    pub planned: Option<Duration>,
+    /// Attempts so far.
+    pub outcomes: Outcomes,
+    /// Attempts planned, where their number decides.
+    pub attempts_planned: Option<u64>,
+    /// Attempts since the last pulse.
+    pub latency: Times,
+    /// Time since the last pulse.
+    pub window: Duration,
+    /// Sessions that wait for a lock.
+    pub waiting: u64,
+    /// Deadlocks so far.
+    pub deadlocks: u64,
+    /// Starts dropped so far.
+    pub dropped: u64,
+    /// Connections in use.
+    pub pool_in_use: u64,
+    /// Connections there may be.
+    pub pool_size: u64,
+    /// Sessions that wait for a connection.
+    pub pool_waiting: u64,
 }
 
 /// Why nothing was raced.
@@ -94,6 +136,7 @@ impl From<crate::source::Diagnostic> for ContendError {
 }
 
 /// Everything measured: what [`result::summarise`] makes a [`Race`] of.
+#[derive(Default)]
 pub(crate) struct Run {
     pub(crate) key_columns: Vec<String>,
     pub(crate) gate_tables: Vec<String>,
@@ -107,16 +150,19 @@ pub(crate) struct Run {
 }
 
 /// What was measured in a round, or in the control.
-#[derive(Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Round {
     pub(crate) number: u32,
     pub(crate) keys: Vec<TextRow>,
-    pub(crate) attempts: Vec<Attempt>,
+    pub(crate) tally: Tally,
     pub(crate) waves: Vec<WaveRecord>,
     pub(crate) lock_waits: Vec<LockWaits>,
-    pub(crate) deadlocks: Vec<Deadlock>,
+    pub(crate) pools: Vec<PoolSeen>,
+    pub(crate) settled: Option<Settled>,
     pub(crate) checks: Vec<CheckResult>,
     pub(crate) took: Duration,
+    /// Whether it was ended before its schedules were over.
+    pub(crate) cut_short: bool,
 }
 
 /// Races a plan on a database; the system, if it has one, is installed already.
@@ -142,12 +188,8 @@ pub async fn run(
     let mut run = Run {
         key_columns: contest.prepared.key_columns.clone(),
         gate_tables: contest.gate_tables.clone(),
-        control: None,
-        rounds: Vec::new(),
-        sampler_cost: (0, Duration::ZERO),
-        server_deadlocks: None,
         notes: std::mem::take(&mut contest.notes),
-        cut_short: None,
+        ..Run::default()
     };
     if plan.control {
         on_event(Event::Control);
@@ -161,7 +203,7 @@ pub async fn run(
             break;
         }
         on_event(Event::Round { round, of: plan.rounds });
-        let (measured, broke_off) = contest.round(round, &mut run.sampler_cost).await;
+        let (measured, broke_off) = contest.round(round, &mut run.sampler_cost, on_event).await;
         run.rounds.extend(measured);
         run.cut_short = broke_off.map(|why| format!("round {round} broke off: {why}"));
     }
@@ -169,21 +211,22 @@ pub async fn run(
         run.cut_short = Some("interrupted".into());
     }
     run.server_deadlocks = contest.close(deadlocks_before, &run).await;
-    Ok((result::summarise(plan, run, started.elapsed()), facts))
+    Ok((result::summarise(plan, &run, started.elapsed()), facts))
 }
 
 async fn check_room(plan: &Plan, target: &Target, control: &Connection) -> Result<(), ContendError> {
     let free = postgres::free_connections(control)
         .await
         .map_err(|e| ContendError::Lost(explain(&e)))?;
+    let pool = plan.connections_at_start();
     // the control connection is one of ours, and open already
-    let needed = plan.pool_size() + CONNECTIONS_BESIDE - 1;
+    let needed = pool + CONNECTIONS_BESIDE - 1;
     if free < i64::from(needed) {
         return Err(ContendError::TooFewConnections {
             address: target.address(),
             free,
             needed,
-            pool: plan.pool_size(),
+            pool,
             beside: CONNECTIONS_BESIDE - 1,
         });
     }

@@ -6,7 +6,7 @@ use tokio_postgres::{Client, SimpleQueryMessage};
 use super::ContendError;
 use super::draw::{Origin, TextRow};
 use crate::postgres::{explain, lost, readable};
-use crate::scenario::{Located, Plan, Refusal, Statement, Step, unknown_parameter};
+use crate::scenario::{Group, Located, Plan, Refusal, Statement, Step, unknown_parameter};
 use crate::source::{Diagnostic, offset_of, quoted};
 
 /// What the server says of the scenario's SQL.
@@ -17,6 +17,16 @@ pub(crate) struct Prepared {
     pub(crate) origins: Vec<Vec<Vec<Origin>>>,
     /// By group and step: the columns it returns.
     pub(crate) columns: Vec<Vec<Vec<String>>>,
+    /// By group and step: whether anything looks at its first row.
+    pub(crate) captures: Vec<Vec<bool>>,
+    /// By group: the number of its first statement; the others follow.
+    pub(crate) first_statement: Vec<usize>,
+    /// By group: what begins its transactions.
+    pub(crate) begin: Vec<Option<String>>,
+    /// By group: what gives a connection its settings; none where no group has any.
+    pub(crate) settings: Vec<Option<String>>,
+    /// By group: where each `$n` of its `settle` comes from.
+    pub(crate) settle: Vec<Vec<Origin>>,
 }
 
 /// Runs the scenario's setup.
@@ -65,8 +75,9 @@ pub(crate) async fn prepare(client: &Client, plan: &Plan) -> Result<Prepared, Co
             statement.map_err(|error| sql_error(plan, &keys.sql, &Statement::parse(""), &keys.sql.text, &error))?;
         key_columns = statement.columns().iter().map(|c| c.name().to_string()).collect();
     }
-    let mut origins = Vec::new();
+    let mut origins: Vec<Vec<Vec<Origin>>> = Vec::new();
     let mut columns = Vec::new();
+    let mut settle = Vec::new();
     for group in &plan.groups {
         let mut results: Vec<Vec<(String, tokio_postgres::types::Type)>> = Vec::new();
         let mut of_steps = Vec::new();
@@ -84,14 +95,56 @@ pub(crate) async fn prepare(client: &Client, plan: &Plan) -> Result<Prepared, Co
             check_refusals(plan, step, prepared.columns())?;
         }
         origins.push(of_steps);
+        let mut of_settle = Vec::new();
+        if let Some(step) = &group.settle {
+            let prepared = client.prepare(&step.statement.sql).await;
+            prepared.map_err(|error| sql_error(plan, &step.at, &step.statement, &step.statement.sql, &error))?;
+            for name in &step.statement.names {
+                // what an attempt was told may be lost with its connection
+                of_settle.push(origin(plan, step, name, &key_columns, &[])?);
+            }
+        }
+        settle.push(of_settle);
         let names = |columns: &Vec<(String, _)>| columns.iter().map(|(name, _)| name.clone()).collect();
         columns.push(results.iter().map(names).collect());
     }
+    let captures = plan.groups.iter().zip(&origins).map(|(group, origins)| {
+        let looked_at = |i: usize| {
+            let later = origins.iter().flatten();
+            later
+                .into_iter()
+                .any(|o| matches!(o, Origin::Result { step, .. } if *step == i))
+        };
+        let refuses = |step: &Step| step.reject.iter().any(|r| !matches!(r, Refusal::Error { .. }));
+        let steps = group.steps.iter().enumerate();
+        steps.map(|(i, step)| looked_at(i) || refuses(step)).collect()
+    });
+    let first_statement = plan.groups.iter().scan(0, |next, group| {
+        let first = *next;
+        *next += group.steps.len();
+        Some(first)
+    });
+    let any_settings = plan.groups.iter().any(|g| !g.settings.is_empty());
     Ok(Prepared {
+        captures: captures.collect(),
+        first_statement: first_statement.collect(),
+        begin: plan.groups.iter().map(|g| Some(g.transaction?.begin())).collect(),
+        settings: plan.groups.iter().map(|g| any_settings.then(|| settings(g))).collect(),
         key_columns,
         origins,
         columns,
+        settle,
     })
+}
+
+/// Sets what the group sets, and resets what another group of the same pool may have set.
+fn settings(group: &Group) -> String {
+    let mut sql =
+        String::from("RESET lock_timeout; RESET statement_timeout; RESET idle_in_transaction_session_timeout");
+    for (name, value) in &group.settings {
+        sql.push_str(&format!("; SET {name} = '{value}'"));
+    }
+    sql
 }
 
 /// The columns that a refusal looks at are there, and can be read.

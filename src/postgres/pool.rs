@@ -2,26 +2,57 @@
 
 use std::collections::HashMap;
 use std::ops::Deref;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use deadpool_postgres::{Manager, ManagerConfig, Object, ObjectId, RecyclingMethod, Runtime, Timeouts};
+use tokio_postgres::Statement;
+use tokio_postgres::error::SqlState;
 
 use super::{ConnectError, Notices, Target, explain};
 
-/// A deadpool-postgres pool that also knows the server's process behind each connection.
+/// A deadpool-postgres pool that also knows each of its connections.
 #[derive(Clone, Debug)]
 pub struct Pool {
     pool: deadpool_postgres::Pool,
     target: Target,
-    /// tokio-postgres keeps the process id to itself, so it is asked for once a connection.
-    pids: Arc<Mutex<HashMap<ObjectId, i32>>>,
+    /// Whether a connection loses its settings when it is given back.
+    is_cleaned: bool,
+    known: Arc<Mutex<HashMap<ObjectId, Arc<Known>>>>,
 }
+
+/// How a pool behaves.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Connections it may hold.
+    pub size: u32,
+    /// How long to wait for one.
+    pub wait: Duration,
+    /// How long making one may take.
+    pub create: Duration,
+    /// What is done to a connection before it is lent again.
+    pub recycling: RecyclingMethod,
+}
+
+/// What is known of a connection.
+#[derive(Debug)]
+struct Known {
+    /// tokio-postgres keeps the process id to itself, so it is asked for once a connection.
+    pid: i32,
+    /// By number: what was prepared on it.
+    statements: Mutex<Vec<Option<Statement>>>,
+    /// The number of the settings that it has; [`NO_SETTINGS`] at first.
+    settings: AtomicUsize,
+}
+
+const NO_SETTINGS: usize = usize::MAX;
 
 /// A connection on loan; it goes back to the pool when dropped.
 #[derive(Debug)]
 pub struct Lease {
     client: Object,
+    known: Arc<Known>,
     /// The server's process behind it.
     pub pid: i32,
 }
@@ -32,31 +63,36 @@ pub enum AcquireError {
     /// All connections were on loan for too long.
     #[error("no connection was free within {}", humantime::format_duration(*.0))]
     Timeout(Duration),
+    /// A new connection took too long.
+    #[error("a new connection was not ready within {}", humantime::format_duration(*.0))]
+    Slow(Duration),
+    /// The server has no room for a new connection (53300).
+    #[error(transparent)]
+    Full(ConnectError),
     /// A new connection failed.
     #[error(transparent)]
     Connect(#[from] ConnectError),
 }
 
 impl Pool {
-    /// A pool of `size` connections that waits up to `wait` for one. What its servers say aside goes to `notices`.
+    /// A pool; it makes connections when they are asked for. What its servers say aside goes to `notices`.
     ///
     /// # Errors
     /// [`ConnectError::Settings`] when deadpool refuses the settings.
-    pub fn new(target: &Target, size: u32, wait: Duration, notices: &Notices) -> Result<Pool, ConnectError> {
+    pub fn new(target: &Target, options: &Options, notices: &Notices) -> Result<Pool, ConnectError> {
         let manager = Manager::from_connect(
             target.config("session"),
             notices.clone(),
             ManagerConfig {
-                // a dead connection is noticed when it is used; asking it first would add a round trip to each attempt
-                recycling_method: RecyclingMethod::Fast,
+                recycling_method: options.recycling.clone(),
             },
         );
         let pool = deadpool_postgres::Pool::builder(manager)
-            .max_size(size as usize)
+            .max_size(options.size as usize)
             .timeouts(Timeouts {
-                wait: Some(wait),
-                create: Some(wait),
-                recycle: Some(wait),
+                wait: Some(options.wait),
+                create: Some(options.create),
+                recycle: Some(options.wait),
             })
             .runtime(Runtime::Tokio1)
             .build()
@@ -64,7 +100,8 @@ impl Pool {
         Ok(Pool {
             pool,
             target: target.clone(),
-            pids: Arc::default(),
+            is_cleaned: matches!(options.recycling, RecyclingMethod::Clean),
+            known: Arc::default(),
         })
     }
 
@@ -78,9 +115,14 @@ impl Pool {
     /// # Errors
     /// [`AcquireError`] when none was free in time, or a new one failed.
     pub async fn acquire(&self) -> Result<Lease, AcquireError> {
-        use deadpool_postgres::PoolError;
+        use deadpool_postgres::{PoolError, TimeoutType};
+        let limits = self.pool.timeouts();
         let client = self.pool.get().await.map_err(|error| match error {
-            PoolError::Timeout(_) => AcquireError::Timeout(self.pool.timeouts().wait.unwrap_or_default()),
+            PoolError::Timeout(TimeoutType::Create) => AcquireError::Slow(limits.create.unwrap_or_default()),
+            PoolError::Timeout(_) => AcquireError::Timeout(limits.wait.unwrap_or_default()),
+            PoolError::Backend(error) if error.code() == Some(&SqlState::TOO_MANY_CONNECTIONS) => {
+                AcquireError::Full(self.target.error(&error))
+            }
             PoolError::Backend(error) => self.target.error(&error).into(),
             other => ConnectError::Connect {
                 address: self.target.address(),
@@ -88,20 +130,22 @@ impl Pool {
             }
             .into(),
         })?;
-        let pid = self.pid_of(&client).await?;
-        Ok(Lease { client, pid })
+        let known = self.known(&client).await?;
+        if self.is_cleaned {
+            known.settings.store(NO_SETTINGS, Ordering::Relaxed);
+        }
+        Ok(Lease {
+            pid: known.pid,
+            client,
+            known,
+        })
     }
 
-    async fn pid_of(&self, client: &Object) -> Result<i32, ConnectError> {
+    async fn known(&self, client: &Object) -> Result<Arc<Known>, ConnectError> {
         let id = Object::id(client);
-        let known = self
-            .pids
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(&id)
-            .copied();
-        if let Some(pid) = known {
-            return Ok(pid);
+        let found = lock(&self.known).get(&id).cloned();
+        if let Some(known) = found {
+            return Ok(known);
         }
         let row = client
             .query_one("select pg_backend_pid()", &[])
@@ -110,9 +154,13 @@ impl Pool {
                 address: self.target.address(),
                 why: explain(&error),
             })?;
-        let pid = row.get(0);
-        self.pids.lock().unwrap_or_else(PoisonError::into_inner).insert(id, pid);
-        Ok(pid)
+        let known = Arc::new(Known {
+            pid: row.get(0),
+            statements: Mutex::default(),
+            settings: AtomicUsize::new(NO_SETTINGS),
+        });
+        lock(&self.known).insert(id, Arc::clone(&known));
+        Ok(known)
     }
 
     /// Closes all connections that are not on loan; those on loan are closed when given back.
@@ -122,6 +170,37 @@ impl Pool {
 }
 
 impl Lease {
+    /// The statement of that number, if it was prepared on this connection.
+    pub fn prepared(&self, number: usize) -> Option<Statement> {
+        lock(&self.known.statements).get(number)?.clone()
+    }
+
+    /// Prepares a statement under that number.
+    ///
+    /// # Errors
+    /// The server's.
+    pub async fn prepare_as(&self, number: usize, sql: &str) -> Result<Statement, tokio_postgres::Error> {
+        let statement = self.client.prepare(sql).await?;
+        let mut statements = lock(&self.known.statements);
+        if statements.len() <= number {
+            statements.resize(number + 1, None);
+        }
+        statements[number] = Some(statement.clone());
+        Ok(statement)
+    }
+
+    /// Gives the connection the settings of that number, unless it has them.
+    ///
+    /// # Errors
+    /// The server's.
+    pub async fn settings(&self, number: usize, sql: &str) -> Result<(), tokio_postgres::Error> {
+        if self.known.settings.load(Ordering::Relaxed) != number {
+            self.client.batch_execute(sql).await?;
+            self.known.settings.store(number, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
     /// Ends the connection instead of giving it back: something on it may still be running.
     pub fn discard(self) {
         drop(Object::take(self.client));
@@ -134,4 +213,8 @@ impl Deref for Lease {
     fn deref(&self) -> &Self::Target {
         &self.client
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -17,14 +17,25 @@ pub struct Times {
 impl Times {
     /// Counts one more.
     pub fn record(&mut self, time: Duration) {
-        // three significant figures is a valid precision, so this is Some
-        let histogram = self.histogram.take().or_else(|| Histogram::new(3).ok());
-        self.histogram = histogram.map(|mut histogram| {
+        if self.histogram.is_none() {
+            // three significant figures is a valid precision, so this is Some
+            self.histogram = Histogram::new(3).ok();
+        }
+        if let Some(histogram) = &mut self.histogram {
             // it grows as needed; an hour is more than any limit lets pass
             let micros = time.min(Duration::from_secs(3_600)).as_micros();
             let _ = histogram.record(u64::try_from(micros).unwrap_or(u64::MAX));
-            histogram
-        });
+        }
+    }
+
+    /// Counts all of the other one.
+    pub fn merge(&mut self, other: &Times) {
+        match (&mut self.histogram, &other.histogram) {
+            (_, None) => {}
+            (None, Some(_)) => self.histogram.clone_from(&other.histogram),
+            // both grow as needed, so this does not fail
+            (Some(own), Some(other)) => drop(own.add(other)),
+        }
     }
 
     /// How many.

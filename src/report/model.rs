@@ -1,5 +1,7 @@
 //! What a run has to say.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use super::Times;
@@ -57,6 +59,8 @@ pub struct Race {
     pub seed: u64,
     /// The groups of sessions.
     pub groups: Vec<GroupFacts>,
+    /// How each group fared over all rounds.
+    pub group_results: Vec<GroupResult>,
     /// Tables that the write gate closed.
     pub gate_tables: Vec<String>,
     /// Rounds asked for.
@@ -75,8 +79,10 @@ pub struct Race {
     pub steps: Vec<StepResult>,
     /// All that was not accepted, by what the server said, most first.
     pub reasons: Vec<Reason>,
-    /// The pool over all rounds.
-    pub pool: PoolResult,
+    /// The pools over all rounds.
+    pub pools: Vec<PoolResult>,
+    /// What was told to sessions, and what is stored; none where no group settles.
+    pub settled: Option<Settled>,
     /// Waits for locks over all rounds, by what was waited for, longest first.
     pub lock_waits: Vec<LockWaits>,
     /// Distinct deadlocks over all rounds, most frequent first.
@@ -113,10 +119,49 @@ pub struct GroupFacts {
     pub name: String,
     /// How many.
     pub sessions: u32,
-    /// Attempts in a round.
-    pub attempts: u32,
+    /// `per-session`, `shared`, `constant`, `ramping`, `constant-rate` or `ramping-rate`.
+    pub schedule: &'static str,
+    /// Attempts planned in a round; none where time decides.
+    pub attempts: Option<u64>,
     /// What was to hold them: `none`, `start`, `write` or `commit`.
     pub gate: &'static str,
+    /// The pool it draws from.
+    pub pool: String,
+    /// What begins its transactions; none: each step has its own.
+    pub transaction: Option<String>,
+}
+
+/// A group over all rounds.
+#[derive(Clone, Debug, Serialize)]
+pub struct GroupResult {
+    /// The group's name.
+    pub group: String,
+    /// Whole attempts.
+    pub outcomes: Outcomes,
+    /// Whole attempts, the wait for a connection included, time at the gate not; under a rate from when they were due.
+    pub latency: Times,
+    /// The same, by outcome.
+    pub latency_by_outcome: BTreeMap<&'static str, Times>,
+    /// Attempts a second, while the rounds lasted.
+    pub per_second: f64,
+    /// Tries over all attempts.
+    pub tries: u64,
+    /// Attempts accepted at try 1, 2, ...
+    pub accepted_at: Vec<u64>,
+    /// Tries per accepted attempt; none when none was accepted.
+    pub amplification: Option<f64>,
+    /// Time spent in tries that failed and were tried again, in milliseconds.
+    pub wasted_ms: f64,
+    /// Sessions that made attempts, none of which was accepted, in the worst round.
+    pub starved: u64,
+    /// Attempts of a session that made the fewest and of one that made the most, in a round.
+    pub fairness: Option<(u64, u64)>,
+    /// Starts that found no free session, and attempts that were never begun.
+    pub dropped: u64,
+    /// Attempts that were cancelled because their schedule was over, or the run stopped.
+    pub interrupted: u64,
+    /// How much later than planned starts were made; under a rate.
+    pub lag: Times,
 }
 
 /// What was measured in a round.
@@ -138,6 +183,16 @@ pub struct RoundResult {
     pub lock_waits: u64,
     /// Attempts that got no connection in time.
     pub pool_timeouts: u64,
+    /// Whole attempts by group.
+    pub groups: Vec<(String, Outcomes)>,
+    /// Starts that found no free session, and attempts that were never begun.
+    pub dropped: u64,
+    /// Attempts that were cancelled because their schedule was over, or the run stopped.
+    pub interrupted: u64,
+    /// Tries after the first one.
+    pub retries: u64,
+    /// What was told to sessions, and what is stored; none where no group settles.
+    pub settled: Option<Settled>,
     /// Attempts that were in flight together with another one on the same key.
     pub overlapping: u64,
     /// Sessions let go together.
@@ -146,6 +201,8 @@ pub struct RoundResult {
     pub checks: Vec<CheckResult>,
     /// The race alone, in milliseconds.
     pub duration_ms: f64,
+    /// Whether it was ended before its attempts were made, so that its counts are not what they would have been.
+    pub cut_short: bool,
 }
 
 /// Outcomes for a key.
@@ -181,7 +238,12 @@ pub struct StepResult {
     pub outcomes: Outcomes,
     /// How long it took, from the opening of the gate.
     pub latency: Times,
-    /// Of that, seen waiting for locks, in milliseconds over all.
+    /// The same, by outcome.
+    pub latency_by_outcome: BTreeMap<&'static str, Times>,
+    /// The same, by key, where a rule asks for it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub latency_by_key: Vec<(Vec<Option<String>>, Times)>,
+    /// Of that time, in milliseconds: behind locks, as far as the samples have seen it.
     pub blocked_ms: f64,
     /// The rest.
     pub running_ms: f64,
@@ -200,8 +262,38 @@ pub struct Reason {
     pub constraint: Option<String>,
     /// The first message of its kind.
     pub message: String,
+    /// Its detail.
+    pub detail: Option<String>,
+    /// Where it was raised: functions and their lines, innermost first.
+    pub context: Option<String>,
+    /// What else the server said, where nobody expected it.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub fields: BTreeMap<&'static str, String>,
     /// How many.
     pub count: u64,
+}
+
+/// What was told to sessions, and what is stored.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Settled {
+    /// Attempts that were looked up.
+    pub asked: u64,
+    /// Attempts that were not: there were too many.
+    pub left_out: u64,
+    /// Attempts that are stored.
+    pub stored: u64,
+    /// Attempts that were accepted and are not stored.
+    pub lost: u64,
+    /// Attempts that were not accepted and are stored all the same.
+    pub ghosts: u64,
+    /// Attempts in doubt that are stored: they count as accepted.
+    pub doubts_stored: u64,
+    /// Attempts in doubt that are not stored: they count as refused.
+    pub doubts_absent: u64,
+    /// The first of those lost and of the ghosts, by name.
+    pub examples: Vec<String>,
+    /// Why not all could be looked up.
+    pub problem: Option<String>,
 }
 
 /// What held a group of sessions, and how well.
@@ -227,15 +319,53 @@ pub struct WaveResult {
     pub skew_us: Option<u64>,
 }
 
-/// The pool over all rounds.
+/// A pool over all rounds.
 #[derive(Clone, Debug, Serialize)]
 pub struct PoolResult {
+    /// `pool`, or its name in `[pools]`.
+    pub name: String,
     /// Connections.
     pub size: u32,
     /// Sessions that draw from it.
     pub sessions: u32,
-    /// How long attempts waited for a connection.
+    /// How long sessions waited for a connection.
     pub wait: Times,
-    /// Attempts that got none in time.
+    /// Those that got none in time.
     pub timeouts: u64,
+    /// Of these, those that held another one.
+    pub nested_timeouts: u64,
+    /// New connections that were not made in time.
+    pub create_timeouts: u64,
+    /// New connections that the server had no room for (53300).
+    pub server_full: u64,
+    /// New connections that failed otherwise.
+    pub connect_errors: u64,
+    /// Connections in use and sessions waiting, over the time of all rounds.
+    pub usage: Vec<PoolPoint>,
+    /// Time during which all connections were in use and somebody waited, in milliseconds.
+    pub dry_ms: f64,
+    /// Why it ran dry, or gave no connection, most telling first.
+    pub causes: Vec<PoolCause>,
+}
+
+/// A pool at a moment.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct PoolPoint {
+    /// Since the first round began, in milliseconds.
+    pub at_ms: f64,
+    /// Connections in use.
+    pub in_use: u32,
+    /// Sessions waiting for one.
+    pub waiting: u32,
+}
+
+/// Why a pool gave no connection.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PoolCause {
+    /// `convoy`, `idle_in_transaction`, `leaked`, `too_small`, `server_full`, `connect_trouble`, `nested_acquire` or `held_idle`.
+    pub cause: &'static str,
+    /// Of the time the pool was dry, in percent; none where no connection was to be had at all.
+    pub share: Option<f64>,
+    /// What was seen, and what to do.
+    pub text: String,
 }

@@ -1,6 +1,6 @@
 //! TOML -> [`Plan`].
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
@@ -8,21 +8,20 @@ use std::time::Duration;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::rule::Side;
+use super::group::{FileGroup, groups};
+use super::rule::{Names, Side};
+use super::value::{bounded, duration_or};
 use super::{
-    Draw, Gate, Group, Keys, Located, Overrides, Param, Pick, Plan, Pool, Refusal, Rule, ScenarioError, Schedule,
-    Statement, Step,
+    Abort, Draw, Group, Keys, Located, Overrides, Param, Pick, Plan, Pool, Recycling, Rule, ScenarioError, Step,
 };
 use crate::bundled;
 use crate::source::{Diagnostic, FileError, Source, quoted};
 use crate::system::System;
 use crate::verify;
 
-const STEP_TIMEOUT: Duration = Duration::from_secs(30);
 const POOL_WAIT: Duration = Duration::from_secs(30);
 /// What a run may hold in memory and a server can serve.
 pub(super) const SESSIONS_MAX: u32 = 10_000;
-const ATTEMPTS_MAX: u32 = 1_000_000;
 const ROUNDS_MAX: u32 = 10_000;
 /// Names that every step can use.
 const BUILT_IN: [&str; 3] = ["session", "iteration", "round"];
@@ -45,9 +44,11 @@ struct File {
     #[serde(default)]
     pool: FilePool,
     #[serde(default)]
+    pools: BTreeMap<String, FilePool>,
+    #[serde(default)]
     gate_tables: Vec<Spanned<String>>,
     #[serde(default)]
-    expect: BTreeMap<Spanned<String>, Spanned<String>>,
+    expect: BTreeMap<Spanned<String>, Spanned<toml::Value>>,
 }
 
 #[derive(Deserialize)]
@@ -64,55 +65,23 @@ struct FileParam {
     choice: Option<Vec<String>>,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct FileGroup {
-    name: Spanned<String>,
-    sessions: Spanned<u32>,
-    schedule: Option<Spanned<FileSchedule>>,
-    gate: Option<Gate>,
-    steps: Spanned<Vec<FileStep>>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct FileSchedule {
-    kind: FileScheduleKind,
-    iterations: Option<u32>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum FileScheduleKind {
-    PerSession,
-    Shared,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct FileStep {
-    name: Spanned<String>,
-    sql: Spanned<String>,
-    #[serde(default)]
-    reject: Vec<Spanned<FileRefusal>>,
-    timeout: Option<Spanned<String>>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct FileRefusal {
-    sqlstate: Option<String>,
-    constraint: Option<String>,
-    message: Option<String>,
-    row: Option<BTreeMap<String, toml::Value>>,
-    no_row: Option<bool>,
-}
-
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct FilePool {
     size: Option<Spanned<u32>>,
     wait: Option<Spanned<String>>,
+    create: Option<Spanned<String>>,
+    open: Option<FileOpen>,
+    #[serde(default)]
+    recycling: Recycling,
+}
+
+/// When a pool's connections are made.
+#[derive(Clone, Copy, Deserialize, PartialEq)]
+#[serde(rename_all = "kebab-case")]
+enum FileOpen {
+    AtStart,
+    OnDemand,
 }
 
 /// Loads a scenario by path or bundled name, checks it, and applies the overrides.
@@ -142,14 +111,13 @@ pub fn load(name: &str, overrides: &Overrides) -> Result<Plan, ScenarioError> {
         pick: keys.pick.unwrap_or(Pick::RoundRobin),
     });
     let params = params(&source, file.params)?;
-    let groups = groups(&source, file.sessions)?;
+    let mut pools = vec![pool(&source, "pool".into(), file.pool)?];
+    for (name, given) in file.pools {
+        pools.push(pool(&source, name, given)?);
+    }
+    let groups = groups(&source, file.sessions, &pools)?;
     let rules = rules(&source, file.expect, &groups)?;
     let rounds = file.rounds.map_or(Ok(1), |r| bounded(&source, &r, 1..=ROUNDS_MAX))?;
-    let size = file
-        .pool
-        .size
-        .map(|s| bounded(&source, &s, 1..=SESSIONS_MAX))
-        .transpose()?;
     let mut plan = Plan {
         name: stem.trim_end_matches(".toml").to_string(),
         title: file.title,
@@ -161,10 +129,7 @@ pub fn load(name: &str, overrides: &Overrides) -> Result<Plan, ScenarioError> {
         keys,
         params,
         groups,
-        pool: Pool {
-            size,
-            wait: duration(&source, file.pool.wait, POOL_WAIT)?,
-        },
+        pools,
         gate_tables: file.gate_tables.into_iter().map(located).collect(),
         rules,
         checks,
@@ -177,7 +142,7 @@ pub fn load(name: &str, overrides: &Overrides) -> Result<Plan, ScenarioError> {
     Ok(plan)
 }
 
-fn located(text: Spanned<String>) -> Located {
+pub(super) fn located(text: Spanned<String>) -> Located {
     Located {
         span: text.span(),
         text: text.into_inner(),
@@ -192,24 +157,17 @@ fn point(source: &Source, span: Range<usize>, error: FileError) -> FileError {
     }
 }
 
-fn bounded(source: &Source, value: &Spanned<u32>, range: std::ops::RangeInclusive<u32>) -> Result<u32, Diagnostic> {
-    let n = *value.get_ref();
-    if range.contains(&n) {
-        return Ok(n);
-    }
-    Err(source
-        .error(value.span(), format!("{n} is out of range"))
-        .label(format!("expected {} to {}", range.start(), range.end())))
-}
-
-fn duration(source: &Source, text: Option<Spanned<String>>, default: Duration) -> Result<Duration, Diagnostic> {
-    let Some(text) = text else { return Ok(default) };
-    match humantime::parse_duration(text.get_ref()) {
-        Ok(duration) if !duration.is_zero() => Ok(duration),
-        _ => Err(source
-            .error(text.span(), format!("`{}` is no length of time", text.get_ref()))
-            .label("expected like `500ms`, `2s` or `1m 30s`, more than zero")),
-    }
+fn pool(source: &Source, name: String, given: FilePool) -> Result<Pool, Diagnostic> {
+    let size = given.size.as_ref();
+    let wait = duration_or(source, &given.wait, POOL_WAIT)?;
+    Ok(Pool {
+        name,
+        size: size.map(|s| bounded(source, s, 1..=SESSIONS_MAX)).transpose()?,
+        wait,
+        create: duration_or(source, &given.create, wait)?,
+        on_demand: given.open == Some(FileOpen::OnDemand),
+        recycling: given.recycling,
+    })
 }
 
 fn params(source: &Source, given: BTreeMap<String, Spanned<FileParam>>) -> Result<Vec<Param>, Diagnostic> {
@@ -230,140 +188,23 @@ fn params(source: &Source, given: BTreeMap<String, Spanned<FileParam>>) -> Resul
     Ok(params)
 }
 
-fn groups(source: &Source, given: Spanned<Vec<FileGroup>>) -> Result<Vec<Group>, Diagnostic> {
-    if given.get_ref().is_empty() {
-        return Err(source.error(given.span(), "a scenario needs a `[[sessions]]` group"));
-    }
-    let mut groups: Vec<Group> = Vec::new();
-    let mut step_names: HashSet<String> = HashSet::new();
-    for group in given.into_inner() {
-        let sessions = bounded(source, &group.sessions, 1..=SESSIONS_MAX)?;
-        if groups.iter().any(|g| g.name == *group.name.get_ref()) {
-            let message = format!("two groups are called `{}`", group.name.get_ref());
-            return Err(source.error(group.name.span(), message));
-        }
-        let schedule = schedule(source, group.schedule, sessions)?;
-        if group.steps.get_ref().is_empty() {
-            return Err(source
-                .error(group.steps.span(), "a group needs a step")
-                .label("expected like `{ name = \"hold\", sql = \"select ...\" }`"));
-        }
-        let mut steps = Vec::new();
-        for step in group.steps.into_inner() {
-            let name = step.name.get_ref();
-            if name == "attempts" || !step_names.insert(name.clone()) {
-                return Err(source
-                    .error(step.name.span(), format!("the name `{name}` is taken"))
-                    .label("expected a name of its own, so that rules can tell the steps apart"));
-            }
-            steps.push(self::step(source, step)?);
-        }
-        groups.push(Group {
-            name: group.name.into_inner(),
-            sessions,
-            schedule,
-            gate: group.gate.unwrap_or(Gate::Commit),
-            steps,
-        });
-    }
-    Ok(groups)
-}
-
-fn schedule(source: &Source, given: Option<Spanned<FileSchedule>>, sessions: u32) -> Result<Schedule, Diagnostic> {
-    let Some(given) = given else {
-        return Ok(Schedule::PerSession { iterations: 1 });
-    };
-    let span = given.span();
-    let given = given.into_inner();
-    let schedule = match (given.kind, given.iterations) {
-        (FileScheduleKind::PerSession, n) => Schedule::PerSession {
-            iterations: n.unwrap_or(1),
-        },
-        (FileScheduleKind::Shared, Some(n)) => Schedule::Shared { iterations: n },
-        (FileScheduleKind::Shared, None) => {
-            return Err(source
-                .error(span, "a shared schedule needs `iterations`")
-                .label("expected `iterations`: the attempts of all sessions together"));
-        }
-    };
-    match schedule.attempts(sessions) {
-        1..=ATTEMPTS_MAX => Ok(schedule),
-        n => Err(source
-            .error(span, format!("{n} attempts in a round"))
-            .label(format!("expected 1 to {ATTEMPTS_MAX}"))),
-    }
-}
-
-fn step(source: &Source, step: FileStep) -> Result<Step, Diagnostic> {
-    let at = located(step.sql);
-    if at.text.trim().is_empty() {
-        return Err(source.error(at.span, "a step needs SQL"));
-    }
-    let mut reject = Vec::new();
-    for refusal in step.reject {
-        let span = refusal.span();
-        let wrong = || {
-            source.error(span.clone(), "this refusal does not say what to expect").label(
-                "expected an error's `sqlstate` (five of 0-9 A-Z), `constraint` and `message`, or `row = { column = value }`, or `no_row = true`",
-            )
-        };
-        reject.push(self::refusal(refusal.into_inner()).ok_or_else(wrong)?);
-    }
-    Ok(Step {
-        name: step.name.into_inner(),
-        statement: Statement::parse(&at.text),
-        at,
-        reject,
-        timeout: duration(source, step.timeout, STEP_TIMEOUT)?,
-    })
-}
-
-fn refusal(given: FileRefusal) -> Option<Refusal> {
-    let FileRefusal {
-        sqlstate,
-        constraint,
-        message,
-        row,
-        no_row,
-    } = given;
-    let code = |s: &String| s.len() == 5 && s.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit());
-    let is_error = sqlstate.is_some() || constraint.is_some() || message.is_some();
-    match (is_error, row, no_row) {
-        (true, None, None) if sqlstate.as_ref().is_none_or(code) => Some(Refusal::Error {
-            sqlstate,
-            constraint,
-            message,
-        }),
-        (false, Some(row), None) if !row.is_empty() => {
-            let pair = |(column, value)| Some((column, as_text(&value)?));
-            row.into_iter().map(pair).collect::<Option<_>>().map(Refusal::Row)
-        }
-        (false, None, Some(true)) => Some(Refusal::NoRow),
-        _ => None,
-    }
-}
-
-/// A value as PostgreSQL prints it.
-fn as_text(value: &toml::Value) -> Option<String> {
-    match value {
-        toml::Value::String(text) => Some(text.clone()),
-        toml::Value::Integer(number) => Some(number.to_string()),
-        toml::Value::Boolean(truth) => Some(if *truth { "t" } else { "f" }.into()),
-        _ => None,
-    }
-}
-
 fn rules(
     source: &Source,
-    given: BTreeMap<Spanned<String>, Spanned<String>>,
+    given: BTreeMap<Spanned<String>, Spanned<toml::Value>>,
     groups: &[Group],
 ) -> Result<Vec<Rule>, Diagnostic> {
     let steps: Vec<&str> = groups.iter().flat_map(|g| &g.steps).map(|s| s.name.as_str()).collect();
+    let groups_named: Vec<&str> = groups.iter().map(|g| g.name.as_str()).collect();
+    let names = Names {
+        groups: &groups_named,
+        steps: &steps,
+    };
     let mut given: Vec<_> = given.into_iter().collect();
     given.sort_by_key(|(measure, _)| measure.span().start);
     let mut rules = Vec::new();
     for (measure, must) in given {
-        let rule = Rule::parse(measure.get_ref(), must.get_ref(), &steps).map_err(|wrong| {
+        let (text, abort) = must_and_abort(source, &must)?;
+        let mut rule = Rule::parse(measure.get_ref(), &text, names).map_err(|wrong| {
             let span = match wrong.side {
                 Side::Measure => measure.span(),
                 Side::Must => must.span(),
@@ -374,14 +215,39 @@ fn rules(
                 None => diagnostic,
             }
         })?;
+        rule.abort = abort;
         rules.push(rule);
     }
-    for rule in Rule::of_every_run() {
+    for rule in Rule::of_every_run(groups.iter().any(|g| g.settle.is_some())) {
         if !rules.iter().any(|r| r.measure == rule.measure) {
             rules.push(rule);
         }
     }
     Ok(rules)
+}
+
+/// `"== 0"`, or `{ must = "== 0", abort = true, grace = "10s" }`.
+fn must_and_abort(source: &Source, value: &Spanned<toml::Value>) -> Result<(String, Option<Abort>), Diagnostic> {
+    let wrong = |message: &str| {
+        source
+            .error(value.span(), message)
+            .label("expected like `\"== 0\"` or `{ must = \"== 0\", abort = true, grace = \"10s\" }`")
+    };
+    if let Some(text) = value.get_ref().as_str() {
+        return Ok((text.to_string(), None));
+    }
+    let table = value.get_ref().as_table().ok_or_else(|| wrong("this is no rule"))?;
+    if let Some(unknown) = table.keys().find(|k| !["must", "abort", "grace"].contains(&k.as_str())) {
+        return Err(wrong(&format!("unknown field `{unknown}`")));
+    }
+    let text = |name: &str| table.get(name).and_then(toml::Value::as_str);
+    let must = text("must").ok_or_else(|| wrong("this rule has no `must`"))?;
+    let grace = match text("grace") {
+        None => Duration::ZERO,
+        Some(grace) => humantime::parse_duration(grace).map_err(|_| wrong("`grace` is no length of time"))?,
+    };
+    let abort = table.get("abort").is_some_and(|a| a.as_bool() == Some(true));
+    Ok((must.to_string(), abort.then_some(Abort { grace })))
 }
 
 /// Without a query that may return the name, a parameter that nobody provides is known now.
@@ -416,6 +282,7 @@ pub(crate) fn unknown_parameter(plan: &Plan, step: &Step, name: &str, known: &[&
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scenario::Gate;
 
     const GOOD: &str = r#"
 title = "t"
@@ -447,17 +314,17 @@ steps = [{ name = "s", sql = "select :session" }]
         let page = include_str!("../../docs/scenarios.md");
         let example = page.split("```").nth(1).unwrap().strip_prefix("toml\n").unwrap();
         let plan = load_text(example).unwrap();
-        assert_eq!((plan.rounds, plan.sessions(), plan.pool_size()), (5, 50, 20));
+        assert_eq!((plan.rounds, plan.sessions(), plan.pool_size(0)), (5, 50, 20));
     }
 
     #[test]
     fn the_least_scenario_gets_sensible_defaults() {
         let plan = load_text(GOOD).unwrap();
         assert_eq!(plan.rounds, 1);
-        assert_eq!(plan.pool_size(), 2);
+        assert_eq!(plan.pool_size(0), 2);
         assert_eq!(plan.groups[0].gate, Gate::Commit);
-        assert_eq!(plan.groups[0].schedule, Schedule::PerSession { iterations: 1 });
-        assert_eq!(plan.rules[1..], Rule::of_every_run());
+        assert_eq!(plan.groups[0].schedule.attempts(2), Some(2));
+        assert_eq!(plan.rules[1..], Rule::of_every_run(false));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What the command line says over the file.
 
 use super::file::SESSIONS_MAX;
-use super::{Gate, Plan, ScenarioError};
+use super::{Gate, Group, Plan, ScenarioError, Schedule};
 use crate::source::{nearest, quoted};
 
 /// What the command line says over the file.
@@ -55,6 +55,10 @@ impl Overrides {
                 return Err(wrong(flag, format!("this scenario has no such group; {hint}")));
             };
             match number.parse() {
+                Ok(_) if matches!(plan.groups[at].schedule, Schedule::Ramping { .. }) => {
+                    let message = "the stages of its schedule say how many sessions there are".to_string();
+                    return Err(wrong(flag, message));
+                }
                 Ok(n) if (1..=SESSIONS_MAX).contains(&n) => plan.groups[at].sessions = n,
                 _ => return Err(wrong(flag, format!("expected a number from 1 to {SESSIONS_MAX}"))),
             }
@@ -63,9 +67,10 @@ impl Overrides {
             plan.rounds = rounds;
         }
         if let Some(gate) = self.gate {
-            plan.groups.iter_mut().for_each(|g| g.gate = gate);
+            let counted = |g: &&mut Group| g.schedule.attempts(g.sessions).is_some() && g.start.is_zero();
+            plan.groups.iter_mut().filter(counted).for_each(|g| g.gate = gate);
         }
-        plan.pool.size = self.pool.or(plan.pool.size);
+        plan.pools[0].size = self.pool.or(plan.pools[0].size);
         plan.seed = self.seed.unwrap_or_else(random_seed);
         plan.control = !self.no_control;
         Ok(())

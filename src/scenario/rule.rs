@@ -20,6 +20,15 @@ pub struct Rule {
     pub must: Must,
     /// As the user wrote it, `hold.accepted == 1 per key`.
     pub text: String,
+    /// Whether breaking it ends the run.
+    pub abort: Option<Abort>,
+}
+
+/// A broken rule ends the run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Abort {
+    /// Not before a round has run for so long.
+    pub grace: Duration,
 }
 
 /// What a rule looks at.
@@ -27,26 +36,70 @@ pub struct Rule {
 pub enum Measure {
     /// Attempts or steps that ended so, in a round.
     Count {
-        /// The step, or none for whole attempts.
-        step: Option<String>,
+        /// Of what.
+        of: Of,
         /// The outcome counted.
         outcome: Outcome,
     },
-    /// The time a step took, over the whole run.
+    /// The time an attempt or a step took, over the whole run.
     Latency {
-        /// The step.
-        step: String,
+        /// Of what.
+        of: Of,
+        /// Only of those that ended so.
+        outcome: Option<Outcome>,
     },
-    /// Deadlocks in a round.
-    Deadlocks,
-    /// Waits for a lock in a round, those at the gate excepted.
-    LockWaits,
+    /// Something that is counted in each round.
+    Event(Event),
     /// The time an attempt waited for a connection, over the whole run.
     PoolWait,
-    /// Attempts that got no connection in time, in a round.
-    PoolTimeouts,
     /// First to last start after the start gate, the worst wave of the run.
     Skew,
+}
+
+/// What a count or a latency is of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Of {
+    /// Whole attempts of all groups.
+    Attempts,
+    /// Whole attempts of a group.
+    Group(String),
+    /// A step.
+    Step(String),
+}
+
+/// Something that is counted in each round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// Deadlocks.
+    Deadlocks,
+    /// Waits for a lock, those at the gate excepted.
+    LockWaits,
+    /// Attempts that got no connection in time.
+    PoolTimeouts,
+    /// Starts that found no free session, and attempts that were planned and never begun.
+    Dropped,
+    /// Attempts that were cancelled because their schedule was over.
+    Interrupted,
+    /// Tries after the first one.
+    Retries,
+    /// Attempts that were acknowledged and are not stored (`settle`).
+    SettledLost,
+    /// Attempts that failed and are stored all the same (`settle`).
+    SettledGhosts,
+}
+
+impl Event {
+    /// All of them, by name.
+    pub const ALL: [(&'static str, Event); 8] = [
+        ("deadlocks", Event::Deadlocks),
+        ("lock_waits", Event::LockWaits),
+        ("pool.timeouts", Event::PoolTimeouts),
+        ("dropped", Event::Dropped),
+        ("interrupted", Event::Interrupted),
+        ("retries", Event::Retries),
+        ("settled.lost", Event::SettledLost),
+        ("settled.ghosts", Event::SettledGhosts),
+    ];
 }
 
 /// What a measure must be.
@@ -61,6 +114,22 @@ pub enum Must {
         /// Whether it must hold for each key that was attempted.
         per_key: bool,
     },
+    /// A comparison of a count's share of all, 0 to 1.
+    Share {
+        /// How to compare.
+        op: Op,
+        /// With what.
+        bound: f64,
+        /// Whether it must hold for each key that was attempted.
+        per_key: bool,
+    },
+    /// A comparison of a count a second.
+    PerSecond {
+        /// How to compare.
+        op: Op,
+        /// With what.
+        bound: f64,
+    },
     /// A comparison of a time.
     Time {
         /// Which figure of the distribution.
@@ -69,7 +138,18 @@ pub enum Must {
         op: Op,
         /// With what.
         bound: Duration,
+        /// Whether it must hold for each key that was attempted.
+        per_key: bool,
     },
+}
+
+/// The names that measures can begin with.
+#[derive(Clone, Copy, Debug)]
+pub struct Names<'a> {
+    /// The groups.
+    pub groups: &'a [&'a str],
+    /// The steps.
+    pub steps: &'a [&'a str],
 }
 
 /// A figure of a distribution of times.
@@ -155,41 +235,65 @@ pub enum Side {
 }
 
 impl Rule {
-    /// Parses `measure = "must"`, given the scenario's step names.
+    /// Parses `measure = "must"`, given the scenario's names.
     ///
     /// # Errors
     /// [`RuleError`] with the side that is wrong and what was expected there.
-    pub fn parse(measure: &str, must: &str, steps: &[&str]) -> Result<Rule, RuleError> {
+    pub fn parse(measure: &str, must: &str, names: Names<'_>) -> Result<Rule, RuleError> {
         let text = format!("{measure} {}", must.trim());
-        let measure = parse_measure(measure, steps)?;
+        let measure = parse_measure(measure, names)?;
         let is_time = matches!(measure, Measure::Latency { .. } | Measure::PoolWait | Measure::Skew);
-        let must = if is_time {
-            parse_time(must)
-        } else {
-            parse_count(must, matches!(measure, Measure::Count { .. }))
-        }
-        .ok_or_else(|| RuleError {
+        let is_count = matches!(measure, Measure::Count { .. });
+        // keys are counted over all groups, and by step
+        let by_key = matches!(&measure, Measure::Count { of, .. } if !matches!(of, Of::Group(_)));
+        let parsed = match is_time {
+            true => parse_time(
+                must,
+                matches!(
+                    measure,
+                    Measure::Latency {
+                        of: Of::Step(_),
+                        outcome: None
+                    }
+                ),
+            ),
+            false => parse_count(must, by_key).or_else(|| parse_rate(must, is_count, by_key)),
+        };
+        let must = parsed.ok_or_else(|| RuleError {
             side: Side::Must,
             message: format!("`{must}` is no rule for {}", if is_time { "a time" } else { "a count" }),
             expected: match (&measure, is_time) {
                 (Measure::Skew, _) => "like `max < 10ms`".into(),
                 (_, true) => "like `p(95) < 2s`; also min, avg, med, max".into(),
-                (Measure::Count { .. }, _) => "like `== 1 per key` or `<= 10`".into(),
-                _ => "like `== 0`".into(),
+                (Measure::Count { .. }, _) => "like `== 1 per key`, `<= 10`, `rate < 1%` or `>= 100/s`".into(),
+                _ => "like `== 0` or `<= 2/s`".into(),
             },
             help: None,
         })?;
-        Ok(Rule { measure, must, text })
+        Ok(Rule {
+            measure,
+            must,
+            text,
+            abort: None,
+        })
     }
 
-    /// The rules every run has, unless it says otherwise of the same measure: no attempt ends in `error`, and nobody in a
-    /// deadlock.
-    pub fn of_every_run() -> [Rule; 2] {
+    /// The rules every run has, unless it says otherwise of the same measure: no attempt ends in `error`, nobody in a
+    /// deadlock, and what `settle` finds is what was acknowledged.
+    pub fn of_every_run(settles: bool) -> Vec<Rule> {
         let errors = Measure::Count {
-            step: None,
+            of: Of::Attempts,
             outcome: Outcome::Error,
         };
-        [(Measure::Deadlocks, "deadlocks == 0"), (errors, "attempts.error == 0")].map(|(measure, text)| Rule {
+        let mut rules = vec![
+            (Measure::Event(Event::Deadlocks), "deadlocks == 0"),
+            (errors, "attempts.error == 0"),
+        ];
+        if settles {
+            rules.push((Measure::Event(Event::SettledLost), "settled.lost == 0"));
+            rules.push((Measure::Event(Event::SettledGhosts), "settled.ghosts == 0"));
+        }
+        let rule = |(measure, text): (Measure, &str)| Rule {
             measure,
             must: Must::Count {
                 op: Op::Equal,
@@ -197,70 +301,91 @@ impl Rule {
                 per_key: false,
             },
             text: text.into(),
-        })
+            abort: None,
+        };
+        rules.into_iter().map(rule).collect()
     }
 }
 
-fn parse_measure(name: &str, steps: &[&str]) -> Result<Measure, RuleError> {
-    let wrong = |message: String, expected: String, valid: Vec<String>, given: &str| RuleError {
+fn parse_measure(name: &str, names: Names<'_>) -> Result<Measure, RuleError> {
+    if let Some((_, event)) = Event::ALL.iter().find(|(n, _)| *n == name) {
+        return Ok(Measure::Event(*event));
+    }
+    match name {
+        "pool.wait" => return Ok(Measure::PoolWait),
+        "skew" => return Ok(Measure::Skew),
+        "winners" => {
+            return Ok(Measure::Count {
+                of: Of::Attempts,
+                outcome: Outcome::Accepted,
+            });
+        }
+        _ => {}
+    }
+    let wrong = |message: String, expected: String| RuleError {
         side: Side::Measure,
         message,
         expected,
-        help: crate::source::nearest(given, valid.iter().map(String::as_str)),
-    };
-    match name {
-        "deadlocks" => return Ok(Measure::Deadlocks),
-        "lock_waits" => return Ok(Measure::LockWaits),
-        "pool.wait" => return Ok(Measure::PoolWait),
-        "pool.timeouts" => return Ok(Measure::PoolTimeouts),
-        "skew" => return Ok(Measure::Skew),
-        _ => {}
-    }
-    let valid = || {
-        let mut valid: Vec<String> = ["deadlocks", "lock_waits", "pool.wait", "pool.timeouts", "skew"]
-            .map(String::from)
-            .to_vec();
-        for owner in steps.iter().chain(&["attempts"]) {
-            valid.extend(Outcome::ALL.map(|o| format!("{owner}.{}", o.name())));
-        }
-        valid.extend(steps.iter().map(|s| format!("{s}.latency")));
-        valid
+        help: crate::source::nearest(name, valid(names).iter().map(String::as_str)),
     };
     let Some((owner, what)) = name.split_once('.') else {
+        let events = Event::ALL.map(|(n, _)| n).join("`, `");
         return Err(wrong(
             format!("unknown measure `{name}`"),
-            "expected `STEP.OUTCOME`, `STEP.latency`, `attempts.OUTCOME`, `deadlocks`, `lock_waits`, \
-             `pool.wait`, `pool.timeouts` or `skew`"
-                .into(),
-            valid(),
-            name,
+            format!(
+                "expected `STEP.OUTCOME` or `STEP.latency` (or a group's name, or `attempts`), \
+                 `winners`, `pool.wait`, `skew`, `{events}`"
+            ),
         ));
     };
-    let step = match owner {
-        "attempts" => None,
-        _ if steps.contains(&owner) => Some(owner.to_string()),
-        _ => {
-            return Err(wrong(
-                format!("no step is called `{owner}`"),
-                format!("expected one of {}, or `attempts`", crate::source::quoted(steps)),
-                valid(),
-                name,
-            ));
-        }
+    let of = if owner == "attempts" {
+        Of::Attempts
+    } else if names.steps.contains(&owner) {
+        Of::Step(owner.to_string())
+    } else if names.groups.contains(&owner) {
+        Of::Group(owner.to_string())
+    } else {
+        return Err(wrong(
+            format!("no step is called `{owner}`"),
+            format!("expected one of {}, or `attempts`", quoted_all(names)),
+        ));
     };
-    match (step, Outcome::from_name(what)) {
-        (step, Some(outcome)) => Ok(Measure::Count { step, outcome }),
-        (Some(step), None) if what == "latency" => Ok(Measure::Latency { step }),
-        _ => Err(wrong(
+    let (outcome, latency) = match what.split_once('.') {
+        Some((outcome, "latency")) => (outcome, true),
+        _ if what == "latency" => return Ok(Measure::Latency { of, outcome: None }),
+        _ => (what, false),
+    };
+    match (Outcome::from_name(outcome), latency) {
+        (Some(outcome), false) => Ok(Measure::Count { of, outcome }),
+        (Some(outcome), true) => Ok(Measure::Latency {
+            of,
+            outcome: Some(outcome),
+        }),
+        (None, _) => Err(wrong(
             format!("unknown measure `{name}`"),
             format!(
                 "expected `latency` or one of {}",
                 crate::source::quoted(&Outcome::ALL.map(Outcome::name))
             ),
-            valid(),
-            name,
         )),
     }
+}
+
+fn quoted_all(names: Names<'_>) -> String {
+    let mut all = names.steps.to_vec();
+    all.extend(names.groups.iter().filter(|g| !names.steps.contains(g)));
+    crate::source::quoted(&all)
+}
+
+/// Every measure there is, for a hint at the nearest.
+fn valid(names: Names<'_>) -> Vec<String> {
+    let mut valid: Vec<String> = Event::ALL.map(|(n, _)| n.to_string()).into();
+    valid.extend(["pool.wait", "skew", "winners"].map(String::from));
+    for owner in names.steps.iter().chain(names.groups).chain(&["attempts"]) {
+        valid.extend(Outcome::ALL.map(|o| format!("{owner}.{}", o.name())));
+        valid.push(format!("{owner}.latency"));
+    }
+    valid
 }
 
 fn parse_op(text: &str) -> Option<(Op, &str)> {
@@ -270,13 +395,18 @@ fn parse_op(text: &str) -> Option<(Op, &str)> {
         .find_map(|(sign, op)| text.strip_prefix(sign).map(|rest| (*op, rest.trim())))
 }
 
+/// `... per key`, where that is possible.
+fn split_per_key(text: &str, may_be_per_key: bool) -> Option<(&str, bool)> {
+    match text.trim().strip_suffix("per key") {
+        Some(rest) if may_be_per_key => Some((rest.trim(), true)),
+        Some(_) => None,
+        None => Some((text.trim(), false)),
+    }
+}
+
 fn parse_count(text: &str, may_be_per_key: bool) -> Option<Must> {
-    let (op, rest) = parse_op(text)?;
-    let (number, per_key) = match rest.strip_suffix("per key") {
-        Some(number) if may_be_per_key => (number.trim(), true),
-        Some(_) => return None,
-        None => (rest, false),
-    };
+    let (text, per_key) = split_per_key(text, may_be_per_key)?;
+    let (op, number) = parse_op(text)?;
     Some(Must::Count {
         op,
         bound: number.parse().ok()?,
@@ -284,8 +414,22 @@ fn parse_count(text: &str, may_be_per_key: bool) -> Option<Must> {
     })
 }
 
-fn parse_time(text: &str) -> Option<Must> {
-    let text = text.trim();
+/// `rate < 1%`: a share of all; `>= 100/s`: a count a second.
+fn parse_rate(text: &str, has_share: bool, may_be_per_key: bool) -> Option<Must> {
+    if let Some(share) = text.trim().strip_prefix("rate").filter(|_| has_share) {
+        let (share, per_key) = split_per_key(share, may_be_per_key)?;
+        let (op, number) = parse_op(share)?;
+        let percent: f64 = number.strip_suffix('%')?.trim().parse().ok()?;
+        let bound = (0.0..=100.0).contains(&percent).then_some(percent / 100.0)?;
+        return Some(Must::Share { op, bound, per_key });
+    }
+    let (op, number) = parse_op(text)?;
+    let bound: f64 = number.strip_suffix("/s")?.trim().parse().ok()?;
+    (bound.is_finite() && bound >= 0.0).then_some(Must::PerSecond { op, bound })
+}
+
+fn parse_time(text: &str, may_be_per_key: bool) -> Option<Must> {
+    let (text, per_key) = split_per_key(text, may_be_per_key)?;
     let at = text.find(['<', '>', '=', '!'])?;
     let figure = match text[..at].trim() {
         "min" => Figure::Min,
@@ -303,6 +447,7 @@ fn parse_time(text: &str) -> Option<Must> {
         figure,
         op,
         bound: humantime::parse_duration(rest).ok()?,
+        per_key,
     })
 }
 
@@ -311,7 +456,14 @@ mod tests {
     use super::*;
 
     fn parse(measure: &str, must: &str) -> Result<Rule, RuleError> {
-        Rule::parse(measure, must, &["hold", "confirm"])
+        Rule::parse(
+            measure,
+            must,
+            Names {
+                groups: &["guest"],
+                steps: &["hold", "confirm"],
+            },
+        )
     }
 
     #[test]
@@ -331,24 +483,62 @@ mod tests {
             Must::Time {
                 figure: Figure::Percentile(99.9),
                 op: Op::AtMost,
-                bound: Duration::from_secs(62)
+                bound: Duration::from_secs(62),
+                per_key: false
             }
         );
         assert_eq!(
             parse("attempts.error", "!= 3").unwrap().measure,
             Measure::Count {
-                step: None,
+                of: Of::Attempts,
                 outcome: Outcome::Error
             }
         );
     }
 
     #[test]
+    fn rates_groups_and_outcomes() {
+        let must = |measure, must| parse(measure, must).unwrap().must;
+        assert_eq!(
+            must("hold.accepted", "rate >= 99.5% per key"),
+            Must::Share {
+                op: Op::AtLeast,
+                bound: 0.995,
+                per_key: true
+            }
+        );
+        assert_eq!(
+            must("attempts.accepted", ">= 100/s"),
+            Must::PerSecond {
+                op: Op::AtLeast,
+                bound: 100.0
+            }
+        );
+        assert_eq!(must("dropped", "<= 2/s"), must("retries", "<= 2/s"));
+        assert_eq!(
+            parse("guest.accepted.latency", "max < 1s").unwrap().measure,
+            Measure::Latency {
+                of: Of::Group("guest".into()),
+                outcome: Some(Outcome::Accepted)
+            }
+        );
+        assert!(matches!(
+            must("hold.latency", "p(95) < 1s per key"),
+            Must::Time { per_key: true, .. }
+        ));
+    }
+
+    #[test]
     fn wrong_rules_say_which_side() {
         for (measure, must, side) in [
+            ("dropped", "rate < 1%", Side::Must),
+            ("hold.accepted", "rate < 1", Side::Must),
+            ("hold.accepted", "rate < 101%", Side::Must),
+            ("hold.accepted", ">= 5/s per key", Side::Must),
+            ("guest.latency", "max < 1s per key", Side::Must),
+            ("hold.acepted.latency", "max < 1s", Side::Measure),
             ("hold.acepted", "== 1", Side::Measure),
             ("hld.accepted", "== 1", Side::Measure),
-            ("attempts.latency", "p(95) < 1s", Side::Measure),
             ("deadlock", "== 0", Side::Measure),
             ("deadlocks", "= 0", Side::Must),
             ("deadlocks", "== 0 per key", Side::Must),

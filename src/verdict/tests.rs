@@ -3,6 +3,7 @@
 use super::*;
 use crate::outcome::Outcomes;
 use crate::report::{GroupFacts, KeyCounts, PoolResult, StepCounts, Times};
+use crate::scenario::Names;
 use crate::verify::Decision;
 
 fn outcomes(accepted: u64, rejected: u64) -> Outcomes {
@@ -38,10 +39,16 @@ fn round(number: u32, winners: &[u64]) -> RoundResult {
         deadlocks: 0,
         lock_waits: 0,
         pool_timeouts: 0,
+        groups: vec![("g".into(), all)],
+        dropped: 0,
+        interrupted: 0,
+        retries: 0,
+        settled: None,
         overlapping: all.total(),
         waves: Vec::new(),
         checks: Vec::new(),
         duration_ms: 1.0,
+        cut_short: false,
     }
 }
 
@@ -58,9 +65,13 @@ fn race(control: Option<RoundResult>, rounds: Vec<RoundResult>) -> Race {
         groups: vec![GroupFacts {
             name: "g".into(),
             sessions: 10,
-            attempts: 10,
+            schedule: "per-session",
+            attempts: Some(10),
             gate: "write",
+            pool: "pool".into(),
+            transaction: None,
         }],
+        group_results: Vec::new(),
         gate_tables: Vec::new(),
         rounds_planned: rounds.len() as u32,
         key_columns: vec!["room".into()],
@@ -70,12 +81,8 @@ fn race(control: Option<RoundResult>, rounds: Vec<RoundResult>) -> Race {
         attempts,
         steps: Vec::new(),
         reasons: Vec::new(),
-        pool: PoolResult {
-            size: 10,
-            sessions: 10,
-            wait: Times::default(),
-            timeouts: 0,
-        },
+        pools: vec![pool()],
+        settled: None,
         lock_waits: Vec::new(),
         deadlocks: Vec::new(),
         server_deadlocks: None,
@@ -85,6 +92,28 @@ fn race(control: Option<RoundResult>, rounds: Vec<RoundResult>) -> Race {
         notes: Vec::new(),
     }
 }
+
+fn pool() -> PoolResult {
+    PoolResult {
+        name: "pool".into(),
+        size: 10,
+        sessions: 10,
+        wait: Times::default(),
+        timeouts: 0,
+        nested_timeouts: 0,
+        create_timeouts: 0,
+        server_full: 0,
+        connect_errors: 0,
+        usage: Vec::new(),
+        dry_ms: 0.0,
+        causes: Vec::new(),
+    }
+}
+
+const NAMES: Names<'static> = Names {
+    groups: &["g"],
+    steps: &["hold", "confirm"],
+};
 
 fn check(id: &str, decision: Decision, severity: Severity) -> CheckResult {
     CheckResult {
@@ -102,7 +131,7 @@ fn check(id: &str, decision: Decision, severity: Severity) -> CheckResult {
 }
 
 fn one_winner() -> Vec<Rule> {
-    vec![Rule::parse("hold.accepted", "== 1 per key", &["hold"]).unwrap()]
+    vec![Rule::parse("hold.accepted", "== 1 per key", NAMES).unwrap()]
 }
 
 #[test]
@@ -190,7 +219,7 @@ fn attempts_in_doubt_break_no_rule_that_they_may_have_kept() {
         round.attempts.in_doubt = in_doubt;
         round.steps[0].outcomes.in_doubt = in_doubt;
         round.steps[0].keys[0].outcomes.in_doubt = in_doubt;
-        let rules = [Rule::parse("hold.accepted", must, &["hold"]).unwrap()];
+        let rules = [Rule::parse("hold.accepted", must, NAMES).unwrap()];
         let verdict = judge(&rules, &race(None, vec![round]));
         assert_eq!(
             verdict.rules[0].state, state,
@@ -215,7 +244,7 @@ fn a_rule_without_samples_is_no_data() {
         ("hold.latency", "p(95) < 1s"),
         ("skew", "max < 1s"),
     ] {
-        let rules = [Rule::parse(measure, must, &["hold", "confirm"]).unwrap()];
+        let rules = [Rule::parse(measure, must, NAMES).unwrap()];
         let verdict = judge(&rules, &race(None, vec![round(1, &[1])]));
         assert_eq!(verdict.outcome, Judged::Inconclusive, "{measure}");
         assert_eq!(verdict.rules[0].state, State::NoData);
@@ -253,4 +282,92 @@ fn times_are_shown_with_three_figures() {
         [show(7), show(1_234), show(12_345), show(123_456), show(2_000_000)],
         ["7 µs", "1.23 ms", "12.3 ms", "123 ms", "2.00 s"]
     );
+}
+
+#[test]
+fn of_a_round_that_was_cut_short_only_what_no_more_attempts_could_mend_is_told() {
+    let verdict_of = |measure: &str, must: &str, winners: &[u64]| {
+        let cut_short = RoundResult {
+            cut_short: true,
+            interrupted: 3,
+            ..round(2, winners)
+        };
+        let rules = [Rule::parse(measure, must, NAMES).unwrap()];
+        let race = Race {
+            cut_short: Some("interrupted".into()),
+            ..race(None, vec![round(1, &[1, 1]), cut_short])
+        };
+        judge(&rules, &race).outcome
+    };
+    for (measure, must, winners, expected) in [
+        ("hold.accepted", "== 1 per key", [0, 1], Judged::Interrupted),
+        ("hold.accepted", "== 1 per key", [1, 2], Judged::Failed),
+        ("attempts.accepted", ">= 2", [0, 1], Judged::Interrupted),
+        ("attempts.accepted", "< 3", [2, 1], Judged::Failed),
+        ("interrupted", "== 0", [1, 1], Judged::Interrupted),
+    ] {
+        assert_eq!(
+            verdict_of(measure, must, &winners),
+            expected,
+            "{measure} {must} {winners:?}"
+        );
+    }
+}
+
+#[test]
+fn a_share_that_attempts_in_doubt_may_have_kept_is_not_broken() {
+    for (in_doubt, expected) in [(0, State::Broken), (1, State::NoData), (4, State::NoData)] {
+        let mut round = round(1, &[4]);
+        round.attempts = Outcomes {
+            in_doubt,
+            ..outcomes(4, 5 - 4 + 4 - in_doubt)
+        };
+        let rules = [Rule::parse("attempts.accepted", "rate >= 50%", NAMES).unwrap()];
+        assert_eq!(judge(&rules, &race(None, vec![round])).rules[0].state, expected);
+    }
+}
+
+#[test]
+fn a_control_of_fewer_attempts_shows_only_what_is_too_many() {
+    // five attempts on a key in the control; time decides how many there are in the race
+    let control_of = |rule: &str, winners: u64| {
+        let (measure, must) = rule.split_once(' ').unwrap();
+        let rules = [Rule::parse(measure, must, NAMES).unwrap()];
+        let mut race = race(Some(round(0, &[winners])), vec![round(1, &[3])]);
+        race.groups[0].attempts = None;
+        judge(&rules, &race).rules[0].control
+    };
+    assert_eq!(
+        control_of("hold.accepted == 3 per key", 1),
+        Some(State::Held),
+        "not yet three"
+    );
+    assert_eq!(control_of("hold.accepted == 3 per key", 4), Some(State::Broken));
+    assert_eq!(control_of("hold.accepted >= 3 per key", 1), None);
+    assert_eq!(control_of("hold.accepted == 3", 1), None);
+    assert_eq!(control_of("hold.accepted < 4", 4), Some(State::Broken));
+    assert_eq!(control_of("hold.accepted rate < 10%", 4), None);
+}
+
+#[test]
+fn only_what_more_attempts_cannot_mend_is_hopeless() {
+    let hopeless = |rule: &str| {
+        let (measure, must) = rule.split_once(' ').unwrap();
+        let rule = Rule::parse(measure, must, NAMES).unwrap();
+        is_hopeless(&rule, &race(None, vec![round(1, &[3])]))
+    };
+    for (rule, is) in [
+        ("hold.accepted == 3", false),
+        ("hold.accepted == 4", false),
+        ("hold.accepted == 2", true),
+        ("hold.accepted < 3", true),
+        ("hold.accepted >= 9", false),
+        ("hold.accepted <= 2 per key", true),
+        ("hold.accepted rate > 90%", true),
+        ("hold.accepted rate > 10%", false),
+        ("deadlocks == 0", false),
+        ("hold.latency max < 1s", false),
+    ] {
+        assert_eq!(hopeless(rule), is, "{rule}");
+    }
 }

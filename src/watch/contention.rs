@@ -1,70 +1,72 @@
 //! Proof of contention: who was in flight on the same key at the same time.
 
 use std::collections::HashMap;
-use std::time::Instant;
 
-/// An attempt in flight.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Flight {
-    /// Attempts on different keys never meet.
-    pub(crate) key: Option<usize>,
-    pub(crate) from: Instant,
-    pub(crate) to: Instant,
+/// Counts the attempts that were in flight together with another one on the same key. Attempts on different keys never meet.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Meetings {
+    keys: HashMap<Option<usize>, InFlight>,
+    met: u64,
 }
 
-/// How many of the flights were in the air together with another one on the same key.
-pub(crate) fn overlapping(flights: &[Flight]) -> usize {
-    let mut by_key: HashMap<Option<usize>, Vec<Flight>> = HashMap::new();
-    for flight in flights {
-        by_key.entry(flight.key).or_default().push(*flight);
-    }
-    by_key.values_mut().map(|flights| overlapping_on_a_key(flights)).sum()
+/// Those in flight on a key.
+#[derive(Clone, Debug, Default)]
+struct InFlight {
+    now: u64,
+    /// Whether all of them are counted: they are as soon as there are two.
+    counted: bool,
 }
 
-fn overlapping_on_a_key(flights: &mut [Flight]) -> usize {
-    flights.sort_by_key(|f| f.from);
-    let mut met = vec![false; flights.len()];
-    // the flight that lands last of those before
-    let mut last: Option<usize> = None;
-    for i in 0..flights.len() {
-        if let Some(l) = last
-            && flights[l].to > flights[i].from
-        {
-            met[l] = true;
-            met[i] = true;
+impl Meetings {
+    /// An attempt sends its first statement.
+    pub(crate) fn begin(&mut self, key: Option<usize>) {
+        let flights = self.keys.entry(key).or_default();
+        if flights.now > 0 {
+            self.met += if flights.counted { 1 } else { flights.now + 1 };
+            flights.counted = true;
         }
-        if last.is_none_or(|l| flights[l].to < flights[i].to) {
-            last = Some(i);
-        }
+        flights.now += 1;
     }
-    met.into_iter().filter(|m| *m).count()
+
+    /// Its last statement was answered.
+    pub(crate) fn end(&mut self, key: Option<usize>) {
+        let flights = self.keys.entry(key).or_default();
+        flights.now = flights.now.saturating_sub(1);
+        flights.counted &= flights.now > 0;
+    }
+
+    /// How many have met another one.
+    pub(crate) fn met(&self) -> u64 {
+        self.met
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
-    fn count(flights: &[(usize, u64, u64)]) -> usize {
-        let zero = Instant::now();
-        let at = |ms| zero + Duration::from_millis(ms);
-        let flights: Vec<Flight> = flights
-            .iter()
-            .map(|(key, from, to)| Flight {
-                key: Some(*key),
-                from: at(*from),
-                to: at(*to),
-            })
-            .collect();
-        overlapping(&flights)
+    /// `(2, 1)`: one comes on key 2; `(2, -1)`: one goes.
+    fn met(moves: &[(usize, i8)]) -> u64 {
+        let mut meetings = Meetings::default();
+        for (key, change) in moves {
+            match change {
+                1 => meetings.begin(Some(*key)),
+                _ => meetings.end(Some(*key)),
+            }
+        }
+        meetings.met()
     }
 
     #[test]
     fn only_flights_on_one_key_at_one_time_meet() {
-        assert_eq!(count(&[]), 0);
-        assert_eq!(count(&[(1, 0, 5), (1, 5, 9)]), 0);
-        assert_eq!(count(&[(1, 0, 5), (2, 0, 5)]), 0);
-        assert_eq!(count(&[(1, 0, 5), (1, 4, 9), (1, 20, 21)]), 2);
-        assert_eq!(count(&[(1, 0, 100), (1, 1, 2), (1, 3, 4), (1, 99, 101)]), 4);
+        assert_eq!(met(&[]), 0);
+        assert_eq!(met(&[(1, 1), (1, -1), (1, 1), (1, -1)]), 0);
+        assert_eq!(met(&[(1, 1), (2, 1), (1, -1), (2, -1)]), 0);
+        assert_eq!(met(&[(1, 1), (1, 1), (1, -1), (1, -1), (1, 1)]), 2);
+        // one long flight that three others meet, one after another
+        assert_eq!(
+            met(&[(1, 1), (1, 1), (1, -1), (1, 1), (1, -1), (1, 1), (1, -1), (1, -1)]),
+            4
+        );
     }
 }

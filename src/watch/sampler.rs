@@ -4,7 +4,7 @@
 //! once, and every waiter paired with what is held on the same object; and only while a row is waited for, or a cycle
 //! stands, the tables are looked into.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::convert::Infallible;
 use std::time::{Duration, Instant};
 
@@ -94,12 +94,13 @@ impl Sampler {
         })
     }
 
-    /// Samples until dropped; without samples when the connection is lost.
-    pub(crate) async fn watch(&self, watch: &LockWatch) -> Infallible {
+    /// Samples until dropped; without samples when the connection is lost. Each sample `meets` those who wait and those
+    /// they wait for, while they do.
+    pub(crate) async fn watch(&self, watch: &LockWatch, meets: &(dyn Fn(&HashSet<i32>) + Sync)) -> Infallible {
         let mut waited = false;
         loop {
             let asked = Instant::now();
-            match self.sample(watch, waited).await {
+            match self.sample(watch, waited, meets).await {
                 Ok((any, todo)) => {
                     waited = any;
                     self.look(watch, todo).await;
@@ -117,7 +118,12 @@ impl Sampler {
     }
 
     /// Whether anybody waits, and what to look into. Where somebody `waited` a moment ago, both questions are sent at once.
-    async fn sample(&self, watch: &LockWatch, waited: bool) -> Result<(bool, Todo), Error> {
+    async fn sample(
+        &self,
+        watch: &LockWatch,
+        waited: bool,
+        meets: &(dyn Fn(&HashSet<i32>) + Sync),
+    ) -> Result<(bool, Todo), Error> {
         let activity = self.connection.query(&self.activity, &[]);
         let locks = self.connection.query(&self.locks, &[]);
         let (activity, locks) = match waited {
@@ -127,15 +133,18 @@ impl Sampler {
             }
             false => (activity.await?, None),
         };
-        let at = Instant::now();
-        let states: HashMap<i32, BackendState> = activity.iter().map(|row| activity::read(row, at)).collect();
-        let any = states.values().any(BackendState::waits_for_a_lock);
+        let states: HashMap<i32, BackendState> = activity.iter().map(activity::read).collect();
+        let any = states.values().any(|s| s.waits_for_a_lock);
         let locks = match locks {
             None if any => self.connection.query(&self.locks, &[]).await?,
             locks => locks.unwrap_or_default(),
         };
         let at = Instant::now();
         let waiters = read_waiters(&locks, at);
+        if !waiters.is_empty() {
+            let holders = waiters.values().flat_map(|w| w.holders.iter());
+            meets(&waiters.keys().chain(holders).copied().collect());
+        }
         Ok((any, watch.record(at, states, &waiters)))
     }
 

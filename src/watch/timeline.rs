@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Instant;
 
-/// The steps of a round, by process.
+/// The steps of a round that waited or held others up, by process.
 #[derive(Debug, Default)]
 pub(crate) struct Timeline {
     by_pid: HashMap<i32, Vec<Stretch>>,
@@ -24,7 +24,11 @@ impl Timeline {
     pub(crate) fn add(&mut self, pid: i32, stretch: Stretch) {
         let all = self.by_pid.entry(pid).or_default();
         let after = all.partition_point(|s| s.from <= stretch.from);
-        all.insert(after, stretch);
+        match after.checked_sub(1).map(|i| &mut all[i]) {
+            // the same step, known better now
+            Some(known) if known.from == stretch.from => *known = stretch,
+            _ => all.insert(after, stretch),
+        }
     }
 
     /// Whether the race used the process.

@@ -128,7 +128,7 @@ fn the_overrides_of_the_command_line_are_what_is_run() {
     let sessions: Vec<&Value> = list(&race["groups"]).iter().map(|group| &group["sessions"]).collect();
     assert_eq!(sessions, [6, 3]);
     assert_eq!(
-        (list(&race["rounds"]).len(), &race["pool"]["size"], &race["seed"]),
+        (list(&race["rounds"]).len(), &race["pools"][0]["size"], &race["seed"]),
         (2, &9.into(), &1.into())
     );
     let attempts: u64 = super::outcomes(&race["rounds"][0]["attempts"])

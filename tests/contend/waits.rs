@@ -14,7 +14,7 @@ fn with_a_pool_smaller_than_the_sessions_one_still_wins_and_the_bug_is_still_cau
         .run("contend last-room --pool 5 --rounds 1 --format json")
         .exits(0)
         .json();
-    let pool = &right["race"]["pool"];
+    let pool = &right["race"]["pools"][0];
     assert_eq!(
         (&pool["size"], &pool["sessions"], &pool["timeouts"]),
         (&5.into(), &50.into(), &0.into())
@@ -74,7 +74,7 @@ fn the_wait_for_a_connection_is_measured_apart_from_the_execution() {
     // one at a time: nobody met anybody
     let report = run.exits(3).json();
     assert_eq!(rule(&report, "pool.wait")["state"], "held");
-    let wait = |figure: &str| report["race"]["pool"]["wait"][figure].as_f64().unwrap();
+    let wait = |figure: &str| report["race"]["pools"][0]["wait"][figure].as_f64().unwrap();
     assert!(
         wait("min_ms") < 300.0,
         "the first one waits for nobody: {}",
@@ -103,7 +103,7 @@ fn who_waits_too_long_for_a_connection_is_refused() {
     let command = format!("contend {file} --url {} --no-control", server.url());
     let report = sandbox.run(&format!("{command} --format json")).exits(2).json();
     assert_eq!(outcomes(&report["race"]["attempts"]), [("accepted", 1), ("refused", 2)]);
-    assert_eq!(report["race"]["pool"]["timeouts"], 2);
+    assert_eq!(report["race"]["pools"][0]["timeouts"], 2);
     assert_eq!(rule(&report, "pool.timeouts")["state"], "broken");
     let reason = &report["race"]["reasons"][0];
     assert_eq!(

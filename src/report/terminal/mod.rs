@@ -1,8 +1,11 @@
 //! The report that a person reads: the verdict first, then what it rests on.
 
 mod findings;
+mod groups;
 mod locks;
+mod pool;
 mod race;
+mod sweep;
 mod table;
 
 use std::io::{self, Write};
@@ -12,6 +15,8 @@ use anstyle::{AnsiColor, Style as Ansi};
 use super::Report;
 use crate::verdict::{Cause, Judged, Judgement, State, Verdict};
 use table::Table;
+
+pub use sweep::write_sweep;
 
 /// How wide, and whether in colour.
 #[derive(Clone, Copy, Debug, Default)]
@@ -151,6 +156,12 @@ fn heading<W: Write>(paper: &mut Paper<'_, W>, report: &Report) -> io::Result<()
             None => "the serial control can't tell whether it takes a race",
         };
         paper.line(2, text)?;
+    }
+    // an inconclusive run has it among its reasons
+    if report.verdict.outcome == Judged::Failed
+        && let Some(why) = report.race.as_ref().and_then(|r| r.cut_short.as_ref())
+    {
+        paper.line(2, why)?;
     }
     if matches!(report.verdict.outcome, Judged::Inconclusive | Judged::Interrupted) {
         for reason in &report.verdict.reasons {

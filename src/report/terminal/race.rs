@@ -1,25 +1,32 @@
-//! The sections of a race: winners, outcomes, how they met, pool, latency.
+//! The sections of a race: winners, outcomes, groups, how they met, waits, deadlocks, pools, latency.
 
 use std::io::{self, Write};
 use std::time::Duration;
 
-use super::{Paper, Table, locks};
+use super::{Paper, Table, groups, locks, pool};
 use crate::outcome::Outcome;
-use crate::report::{Race, RoundResult, StepResult, Times, WaveResult};
+use crate::report::{Race, Reason, RoundResult, StepResult, Times, WaveResult};
 use crate::scenario::Figure;
 use crate::verdict::{name_key, show_time};
 
 /// Keys and reasons that are listed; the JSON form has all.
 const LISTED: usize = 8;
+/// Errors of which all is told.
+const EXPLAINED: usize = 3;
+/// Calls that are named of the stack in which an error was raised, innermost first.
+const CONTEXT_LINES: usize = 4;
 /// Winners that are named for a key.
 const NAMED: usize = 3;
 
 pub(super) fn write<W: Write>(paper: &mut Paper<'_, W>, race: &Race) -> io::Result<()> {
     winners(paper, race)?;
     outcomes(paper, race)?;
+    groups::write(paper, race)?;
     meeting(paper, race)?;
     locks::write(paper, race)?;
-    pool(paper, race)?;
+    for one in &race.pools {
+        pool::write(paper, one)?;
+    }
     latency(paper, race)
 }
 
@@ -43,8 +50,9 @@ fn winners<W: Write>(paper: &mut Paper<'_, W>, race: &Race) -> io::Result<()> {
     keys.sort_by_key(|k| std::cmp::Reverse(k.winners.len()));
     for key in keys.iter().take(LISTED) {
         let mut by = key.winners.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
-        if key.winners.len() > NAMED {
-            by.push_str(&format!(" and {} more", key.winners.len() - NAMED));
+        // those beyond a hundred are counted, and not remembered
+        if key.outcomes.accepted > NAMED as u64 {
+            by.push_str(&format!(" and {} more", key.outcomes.accepted - NAMED as u64));
         }
         table.row([
             name_key(&race.key_columns, &key.key),
@@ -70,8 +78,13 @@ fn outcomes<W: Write>(paper: &mut Paper<'_, W>, race: &Race) -> io::Result<()> {
         return Ok(());
     }
     let n = race.rounds.len();
+    let tries: u64 = race.group_results.iter().map(|g| g.tries).sum();
+    let retried = match tries > total {
+        true => format!(" ({tries} tries)"),
+        false => String::new(),
+    };
     paper.title(&format!(
-        "Outcomes of {total} attempts in {n} {}",
+        "Outcomes of {total} attempts{retried} in {n} {}",
         if n == 1 { "round" } else { "rounds" }
     ))?;
     let counts: Vec<String> = Outcome::ALL
@@ -98,7 +111,43 @@ fn outcomes<W: Write>(paper: &mut Paper<'_, W>, race: &Race) -> io::Result<()> {
         paper.table(2, table)?;
         more(paper, race.reasons.len(), "kinds")?;
     }
+    // of what nobody expected people want to know all
+    let errors = race.reasons.iter().take(LISTED).filter(|r| r.outcome == "error");
+    for reason in errors.take(EXPLAINED) {
+        let lines = explained(reason);
+        if !lines.is_empty() {
+            let code = reason.sqlstate.as_deref().unwrap_or("error");
+            let step = reason.step.as_deref().unwrap_or("(pool)");
+            paper.line(2, &format!("{code} in {step}:"))?;
+        }
+        for line in lines {
+            paper.line(4, &line)?;
+        }
+    }
     Ok(())
+}
+
+/// What the server said of an error beside its message.
+fn explained(reason: &Reason) -> Vec<String> {
+    let field = |name: &str| reason.fields.get(name).map(String::as_str);
+    let mut lines = Vec::new();
+    lines.extend(reason.detail.as_ref().map(|detail| format!("detail: {detail}")));
+    lines.extend(field("hint").map(|hint| format!("hint: {hint}")));
+    let table = match (field("schema"), field("table")) {
+        (Some(schema), Some(table)) => Some(format!("table {schema}.{table}")),
+        (None, Some(table)) => Some(format!("table {table}")),
+        (Some(schema), None) => Some(format!("schema {schema}")),
+        (None, None) => None,
+    };
+    let column = field("column").map(|c| format!("column {c}"));
+    let datatype = field("datatype").map(|t| format!("type {t}"));
+    let of: Vec<String> = [table, column, datatype].into_iter().flatten().collect();
+    if !of.is_empty() {
+        lines.push(format!("of: {}", of.join(", ")));
+    }
+    let context = reason.context.iter().flat_map(|c| c.lines());
+    lines.extend(context.take(CONTEXT_LINES).map(|line| format!("in {line}")));
+    lines
 }
 
 fn meeting<W: Write>(paper: &mut Paper<'_, W>, race: &Race) -> io::Result<()> {
@@ -107,7 +156,8 @@ fn meeting<W: Write>(paper: &mut Paper<'_, W>, race: &Race) -> io::Result<()> {
     }
     paper.title("How they met")?;
     let overlapping: u64 = race.rounds.iter().map(|r| r.overlapping).sum();
-    let total = race.attempts.total();
+    let interrupted: u64 = race.rounds.iter().map(|r| r.interrupted).sum();
+    let total = race.attempts.total() + interrupted;
     paper.line(
         2,
         &format!("{overlapping} of {total} attempts were in flight with another one on the same key"),
@@ -151,28 +201,6 @@ fn meeting<W: Write>(paper: &mut Paper<'_, W>, race: &Race) -> io::Result<()> {
     Ok(())
 }
 
-fn pool<W: Write>(paper: &mut Paper<'_, W>, race: &Race) -> io::Result<()> {
-    let pool = &race.pool;
-    if pool.timeouts == 0 && pool.size >= pool.sessions {
-        return Ok(());
-    }
-    paper.title(&format!(
-        "Pool: {} connections for {} sessions",
-        pool.size, pool.sessions
-    ))?;
-    let figure = |f| pool.wait.figure(f).map_or("none".into(), show_time);
-    paper.line(
-        2,
-        &format!(
-            "wait for a connection: med {}, p95 {}, max {}; {} timed out",
-            figure(Figure::Percentile(50.0)),
-            figure(Figure::Percentile(95.0)),
-            figure(Figure::Max),
-            pool.timeouts
-        ),
-    )
-}
-
 fn latency<W: Write>(paper: &mut Paper<'_, W>, race: &Race) -> io::Result<()> {
     let mut header = vec!["step", ">count", ">min", ">avg", ">med", ">p95", ">p99", ">max"];
     let any_blocked = race.steps.iter().any(|s| s.blocked_ms > 0.0);
@@ -202,9 +230,9 @@ fn latency<W: Write>(paper: &mut Paper<'_, W>, race: &Race) -> io::Result<()> {
     }
     let gated = race.groups.iter().any(|g| g.gate != "none");
     paper.title(if gated {
-        "Latency, from the opening of the gate"
+        "Latency of steps, from the opening of the gate"
     } else {
-        "Latency"
+        "Latency of steps"
     })?;
     paper.table(2, table)
 }
