@@ -103,7 +103,7 @@ impl<'a> Contest<'a> {
         let sampler = Sampler::new(watcher, facts.version_number, facts.deadlock_timeout())
             .await
             .map_err(lost)?;
-        let notices = Notices::probe(&control).await;
+        let notices = Notices::probe(&control, facts.deadlock_timeout()).await;
         let mut pools = Vec::new();
         for (i, settings) in plan.pools.iter().enumerate() {
             let options = pool::Options {

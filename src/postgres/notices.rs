@@ -21,10 +21,12 @@ use super::explain;
 const REMEMBERED: usize = 256;
 /// Of a statement's text, at the most so many bytes are kept.
 const TEXT_MAX: usize = 2_000;
-/// Explains what took long enough to have waited in a deadlock, and nothing else: the sessions pay for each notice.
+/// A statement that waited in a deadlock took about as long as `deadlock_timeout`; what took less than this part of it is
+/// not explained, because the sessions pay for each notice.
+const PART: u32 = 10;
 const EXPLAIN_SLOW: &str = "\
 load 'auto_explain';
-set auto_explain.log_min_duration = '10ms';
+set auto_explain.log_min_duration = 'THRESHOLD';
 set auto_explain.log_nested_statements = on;
 set auto_explain.log_level = notice;
 set auto_explain.log_analyze = off;
@@ -48,7 +50,8 @@ pub struct Slow {
 /// What the servers of a pool's connections have said, by process.
 #[derive(Clone, Debug, Default)]
 pub struct Notices {
-    explains: bool,
+    /// Statements that take so long are explained.
+    threshold: Option<Duration>,
     heard: Arc<Mutex<HashMap<i32, Heard>>>,
 }
 
@@ -60,19 +63,20 @@ struct Heard {
 
 impl Notices {
     /// Notices of sessions that explain their slow statements, if the user may ask for that.
-    pub async fn probe(client: &Client) -> Notices {
+    pub async fn probe(client: &Client, deadlock_timeout: Duration) -> Notices {
         let sql = "select rolsuper from pg_catalog.pg_roles where rolname = current_user";
         let superuser = client.query_one(sql, &[]).await.is_ok_and(|row| row.get(0));
         Notices {
             // asked only when it can succeed but for a missing library: a refusal would stand in the server's log
-            explains: superuser && client.batch_execute("load 'auto_explain'").await.is_ok(),
+            threshold: (superuser && client.batch_execute("load 'auto_explain'").await.is_ok())
+                .then(|| (deadlock_timeout / PART).max(Duration::from_millis(1))),
             heard: Arc::default(),
         }
     }
 
     /// Whether slow statements are explained.
     pub fn explains(&self) -> bool {
-        self.explains
+        self.threshold.is_some()
     }
 
     /// The innermost slow statement of a process that still ran at `then` and had begun by `later`.
@@ -135,9 +139,10 @@ impl Notices {
                 }
             }
         });
-        if self.explains {
+        if let Some(threshold) = self.threshold {
+            let sql = EXPLAIN_SLOW.replace("THRESHOLD", &format!("{}ms", threshold.as_millis()));
             // without it the race is the same, and less is known of it
-            let _ = client.batch_execute(EXPLAIN_SLOW).await;
+            let _ = client.batch_execute(&sql).await;
         }
         for message in client.simple_query("select pg_catalog.pg_backend_pid()").await? {
             if let SimpleQueryMessage::Row(row) = message

@@ -6,8 +6,9 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::graph::Root;
-use super::locks::{LockWatch, Seen, Segment, Wait};
+use super::locks::{LockWatch, Seen};
 use super::timeline::Timeline;
+use super::wait::{Segment, Wait};
 
 /// Waits for one lock: a row, a table, an advisory lock, or what the server doesn't name.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]

@@ -17,6 +17,7 @@ mod rows;
 mod sampler;
 mod sighting;
 mod timeline;
+mod wait;
 mod words;
 
 pub(crate) use contention::Meetings;
