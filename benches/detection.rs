@@ -7,13 +7,16 @@
     reason = "a bench prints, and stops when something is wrong"
 )]
 
-use std::path::Path;
+mod common;
+
 use std::process::Command;
 
 use db_race::place::Place;
 use db_race::scenario::{self, Overrides};
 use db_race::stop::Stop;
 use serde_json::Value;
+
+use common::pgbench;
 
 const RUNS: usize = 20;
 const CALL: &str = "select hold_id from create_booking_hold(1, array['2030-06-01']::date[], 1, :client_id);";
@@ -68,11 +71,6 @@ async fn main() {
 
 fn report(how: &str, shows: usize) {
     println!("{how:55} {shows:>2}");
-}
-
-fn pgbench(bin_dir: &Path) -> Command {
-    let beside = bin_dir.join("pgbench");
-    Command::new(if beside.exists() { beside } else { "pgbench".into() })
 }
 
 fn db_race(sessions: &str, gate: &str) -> bool {

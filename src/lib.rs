@@ -29,6 +29,7 @@
 //! - [`place`]: where a run takes place: a throwaway server ([`postgres::server`]) or a server of the user's.
 //! - [`contend`]: the race itself.
 //! - [`verify`]: checks, all on one snapshot.
+//! - [`sweep`]: a scenario at several sizes.
 //! - [`verdict`]: what it comes to. [`report`]: what people and programs get to see.
 
 pub mod bundled;
@@ -41,6 +42,7 @@ pub mod report;
 pub mod scenario;
 pub mod source;
 pub mod stop;
+pub mod sweep;
 pub mod system;
 pub mod verdict;
 pub mod verify;

@@ -92,7 +92,7 @@ impl Place {
         let place = match target {
             Some(target) => Place::new_database(target, &system.name, stop).await?,
             None => {
-                let sessions = plan.connections() + CONNECTIONS_BESIDE;
+                let sessions = plan.connections_at_start() + CONNECTIONS_BESIDE;
                 let options = Options {
                     max_connections: options.max_connections.max(sessions),
                     ..options.clone()

@@ -7,6 +7,7 @@ mod output;
 mod progress;
 mod server;
 mod signals;
+mod sweep;
 mod verify;
 
 use std::path::PathBuf;
@@ -31,6 +32,8 @@ enum Command {
     Contend(contend::Contend),
     /// Run checks: SQL that returns the rows that break an invariant
     Verify(verify::Verify),
+    /// Race a scenario at several sizes of its pool, or of its sessions: which size is enough?
+    Sweep(sweep::Sweep),
     /// Keep a throwaway PostgreSQL running, to look inside with psql
     Server(server::Server),
     /// Show the bundled scenarios, bugs and checks
@@ -98,6 +101,7 @@ pub fn main() -> ExitCode {
             match cli.command {
                 Command::Contend(command) => command.run().await,
                 Command::Verify(command) => command.run().await,
+                Command::Sweep(command) => command.run().await,
                 Command::Server(command) => command.run().await,
                 Command::List(command) => command.run(),
             }

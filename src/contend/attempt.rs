@@ -5,13 +5,14 @@ use std::time::{Duration, Instant, SystemTime};
 
 use futures_util::future;
 use rand::RngExt;
+use tokio_postgres::Statement;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{SimpleQueryMessage, Statement};
 
 use super::board::Activity;
 use super::call::{Limits, call, within};
 use super::draw::{Drawn, TextRow, draw, values};
 use super::ending::Ending;
+use super::prepare::COMMIT;
 use super::session::{Pass, Session};
 use super::tally::{Entry, PoolTally};
 use crate::outcome::Outcome;
@@ -21,10 +22,6 @@ use crate::scenario::{Gate, Pick, Refusal, Step};
 
 /// Returns when the lock is had: the release, and the moment as the server sees it.
 const START: &str = "select pg_catalog.pg_advisory_xact_lock_shared($1), pg_catalog.clock_timestamp()";
-
-/// tokio-postgres answers Ok for the COMMIT of an aborted transaction, which the server answers with ROLLBACK. With a
-/// query before it in the same message, an aborted transaction is an error (25P02), and the COMMIT isn't run.
-const COMMIT: &str = "SELECT pg_catalog.pg_current_xact_id_if_assigned()::text; COMMIT";
 
 /// How long BEGIN, COMMIT and ROLLBACK may take, beside the limits of an attempt.
 const CONTROL_MAX: Duration = Duration::from_secs(30);
@@ -266,8 +263,8 @@ impl Session<'_> {
         let Some(begin) = &self.arena.prepared.begin[self.chair.group] else {
             return self.steps(pass, drawn, course, first, lease, answered).await;
         };
-        let limits = self.limits(course, CONTROL_MAX, Instant::now());
-        if let Err(ending) = within(&mut self.alarm, lease, lease.batch_execute(begin), &[], limits, None).await {
+        let (number, sql) = begin;
+        if let Err(ending) = self.control(course, lease, *number, sql, &[]).await {
             return self.not_begun(ending);
         }
         let tried = self.steps(pass, drawn, course, first, lease, answered).await;
@@ -288,6 +285,27 @@ impl Session<'_> {
         Tried::Ended(ending)
     }
 
+    /// Begins or commits a transaction.
+    async fn control(
+        &mut self,
+        course: &Course,
+        lease: &Lease,
+        number: usize,
+        sql: &str,
+        expected: &[Refusal],
+    ) -> Result<(), Ending> {
+        let limits = self.limits(course, CONTROL_MAX, Instant::now());
+        let run = async {
+            let statement = match lease.prepared(number) {
+                Some(statement) => statement,
+                None => lease.prepare_as(number, sql).await?,
+            };
+            lease.execute(&statement, &[]).await
+        };
+        within(&mut self.alarm, lease, run, expected, limits, None).await?;
+        Ok(())
+    }
+
     /// Ends a transaction. Where that fails the connection is lost, which is noticed before it is used again.
     async fn rollback(&mut self, lease: &Lease) {
         let limits = Limits {
@@ -303,25 +321,13 @@ impl Session<'_> {
         let step = self.group.steps.len();
         let sent = Instant::now();
         self.begin(lease, step, Arc::default(), sent);
-        // what a deferred constraint refuses may be expected of any step
-        let expected: Vec<Refusal> = self.group.steps.iter().flat_map(|s| s.reject.iter().cloned()).collect();
-        let limits = self.limits(course, CONTROL_MAX, sent);
-        let answer = within(
-            &mut self.alarm,
-            lease,
-            lease.simple_query(COMMIT),
-            &expected,
-            limits,
-            None,
-        )
-        .await;
+        let expected = &self.arena.prepared.commit_refusals[self.chair.group];
+        let answer = self
+            .control(course, lease, self.arena.prepared.commit, COMMIT, expected)
+            .await;
         self.arena.board.end(self.seat, Instant::now());
-        let ending = match answer {
-            Ok(messages) => match messages.iter().any(|m| matches!(m, SimpleQueryMessage::Row(_))) {
-                true => return Tried::Ended(Ending::accepted()),
-                false => Ending::local(Outcome::InDoubt, "the server did not say whether it committed"),
-            },
-            Err(ending) => ending,
+        let Err(ending) = answer else {
+            return Tried::Ended(Ending::accepted());
         };
         if ending.outcome() != Outcome::InDoubt {
             // what fails before the COMMIT itself leaves the transaction open

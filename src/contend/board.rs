@@ -6,6 +6,8 @@ use std::time::Instant;
 
 use tokio::sync::{Notify, oneshot};
 
+use crate::watch::Doing;
+
 /// Statements remembered for each session: the current one and those that just ended.
 const REMEMBERED: usize = 4;
 
@@ -276,7 +278,18 @@ impl Board {
 impl Seat {
     /// Whether it waits for a connection.
     pub(crate) fn is_queued(&self) -> bool {
-        self.asks_again || matches!(self.phase, Phase::Queued)
+        self.asks_again || (matches!(self.phase, Phase::Queued) && self.holds.is_empty())
+    }
+
+    /// What it does while it has a connection.
+    pub(crate) fn doing(&self) -> Doing {
+        match self.phase {
+            _ if self.asks_again => Doing::AsksAgain,
+            Phase::Parked(_) => Doing::AtGate,
+            Phase::Sent => Doing::Running,
+            Phase::Idle | Phase::Done => Doing::Thinking,
+            Phase::Queued | Phase::Released | Phase::Answered => Doing::Between,
+        }
     }
 
     fn unanswered(&self) -> Option<i32> {

@@ -14,7 +14,8 @@ use super::board::Board;
 use super::commit_gate::CommitGate;
 use super::draw::TextRow;
 use super::gate::Keeper;
-use super::prepare::{self, Prepared};
+use super::pool_watch::PoolWatch;
+use super::prepare::{self, COMMIT, Prepared};
 use super::session::Session;
 use super::tally::Tally;
 use super::{ContendError, Event, Pulse, Round, Run, dry_call, result, settle};
@@ -250,9 +251,11 @@ impl<'a> Contest<'a> {
         }));
         let mut aborted = None;
         let meets = |pids: &HashSet<i32>| arena.meets(pids);
+        let pools = PoolWatch::new(self.pools.len());
         let (_, waves, _) = tokio::select! {
             raced = future::join3(sessions, kept, arrivals) => raced,
             never = self.sampler.watch(&arena.locks, &meets) => match never {},
+            never = pools.watch(&arena, &self.control) => match never {},
             never = self.end_early(&arena) => match never {},
             never = self.abort_when_hopeless(&arena, &mut aborted) => match never {},
             never = pulses(&arena, on_event) => match never {},
@@ -287,6 +290,7 @@ impl<'a> Contest<'a> {
             tally,
             waves,
             lock_waits,
+            pools: pools.seen(),
             settled,
             checks,
             took,
@@ -537,13 +541,14 @@ fn seats(plan: &Plan) -> Vec<Chair> {
 
 /// Opens all connections of a pool and prepares the statements of its groups on each.
 async fn warm_up(plan: &Plan, index: usize, prepared: &Prepared, pool: &Pool, stop: &Stop) -> Result<(), ContendError> {
-    let groups = plan.groups.iter().enumerate().filter(|(_, g)| g.pool == index);
-    let steps: Vec<(usize, &str)> = groups
-        .flat_map(|(g, group)| {
-            let numbers = prepared.first_statement[g]..;
-            numbers.zip(group.steps.iter().map(|s| s.statement.sql.as_str()))
-        })
-        .collect();
+    let mut steps: Vec<(usize, &str)> = Vec::new();
+    for (g, group) in plan.groups.iter().enumerate().filter(|(_, g)| g.pool == index) {
+        let sql = group.steps.iter().map(|s| s.statement.sql.as_str());
+        steps.extend((prepared.first_statement[g]..).zip(sql));
+        if let Some((number, begin)) = &prepared.begin[g] {
+            steps.extend([(*number, begin.as_str()), (prepared.commit, COMMIT)]);
+        }
+    }
     let mut leases = Vec::new();
     for lease in future::join_all((0..pool.capacity()).map(|_| pool.acquire())).await {
         leases.push(lease.map_err(|error| match error {

@@ -9,6 +9,11 @@ use crate::postgres::{explain, lost, readable};
 use crate::scenario::{Group, Located, Plan, Refusal, Statement, Step, unknown_parameter};
 use crate::source::{Diagnostic, offset_of, quoted};
 
+/// tokio-postgres answers Ok for the COMMIT of an aborted transaction, which the server answers with ROLLBACK. So this is sent
+/// only when every statement of the transaction was answered without an error: then it isn't aborted. No step can begin or
+/// end a transaction (`scenario/group.rs`), and no procedure can within one (SQLSTATE 2D000).
+pub(super) const COMMIT: &str = "COMMIT";
+
 /// What the server says of the scenario's SQL.
 #[derive(Debug)]
 pub(crate) struct Prepared {
@@ -21,8 +26,12 @@ pub(crate) struct Prepared {
     pub(crate) captures: Vec<Vec<bool>>,
     /// By group: the number of its first statement; the others follow.
     pub(crate) first_statement: Vec<usize>,
-    /// By group: what begins its transactions.
-    pub(crate) begin: Vec<Option<String>>,
+    /// By group: what begins its transactions, and the number it is prepared under.
+    pub(crate) begin: Vec<Option<(usize, String)>>,
+    /// The number that COMMIT is prepared under.
+    pub(crate) commit: usize,
+    /// By group: what a deferred constraint refuses at COMMIT may be expected of any step.
+    pub(crate) commit_refusals: Vec<Vec<Refusal>>,
     /// By group: what gives a connection its settings; none where no group has any.
     pub(crate) settings: Vec<Option<String>>,
     /// By group: where each `$n` of its `settle` comes from.
@@ -119,6 +128,7 @@ pub(crate) async fn prepare(client: &Client, plan: &Plan) -> Result<Prepared, Co
         let steps = group.steps.iter().enumerate();
         steps.map(|(i, step)| looked_at(i) || refuses(step)).collect()
     });
+    let steps = plan.groups.iter().map(|g| g.steps.len()).sum::<usize>();
     let first_statement = plan.groups.iter().scan(0, |next, group| {
         let first = *next;
         *next += group.steps.len();
@@ -128,7 +138,16 @@ pub(crate) async fn prepare(client: &Client, plan: &Plan) -> Result<Prepared, Co
     Ok(Prepared {
         captures: captures.collect(),
         first_statement: first_statement.collect(),
-        begin: plan.groups.iter().map(|g| Some(g.transaction?.begin())).collect(),
+        begin: (steps..)
+            .zip(&plan.groups)
+            .map(|(number, g)| Some((number, g.transaction?.begin())))
+            .collect(),
+        commit: steps + plan.groups.len(),
+        commit_refusals: plan
+            .groups
+            .iter()
+            .map(|g| g.steps.iter().flat_map(|s| s.reject.iter().cloned()).collect())
+            .collect(),
         settings: plan.groups.iter().map(|g| any_settings.then(|| settings(g))).collect(),
         key_columns,
         origins,

@@ -4,15 +4,19 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::draw::TextRow;
+use super::pool_cause::{self, Figures};
 use super::tally::{ByOutcome, GroupTally, KeyTally, Kind, Refused};
 use super::{Round, Run};
 use crate::outcome::{Outcome, Outcomes};
 use crate::report::{
-    BugFacts, GroupFacts, GroupResult, KeyCounts, PoolResult, Race, Reason, RoundResult, Settled, StepCounts,
-    StepResult, Times, WaveResult,
+    BugFacts, GroupFacts, GroupResult, KeyCounts, PoolPoint, PoolResult, Race, Reason, RoundResult, Settled,
+    StepCounts, StepResult, Times, WaveResult,
 };
-use crate::scenario::{Plan, Schedule};
-use crate::watch::{Deadlock, LockWaits};
+use crate::scenario::{Gate, Plan, Schedule};
+use crate::watch::{Deadlock, LockWaits, PoolSeen};
+
+/// Points of a pool's usage that a report has.
+const POOL_POINTS_MAX: usize = 200;
 
 /// Tells of a run, or of what there is of it.
 pub(crate) fn summarise(plan: &Plan, run: &Run, took: Duration) -> Race {
@@ -289,6 +293,19 @@ fn reasons(plan: &Plan, run: &Run) -> Vec<Reason> {
 }
 
 fn pool_result(plan: &Plan, run: &Run, groups: &[GroupTally], pool: usize) -> PoolResult {
+    let mut seen = PoolSeen::default();
+    let mut began = Duration::ZERO;
+    for round in &run.rounds {
+        if let Some(of_round) = round.pools.get(pool) {
+            seen.add(of_round, began);
+        }
+        began += round.took;
+    }
+    let point = |(at, in_use, waiting): (Duration, u32, u32)| PoolPoint {
+        at_ms: ms(at),
+        in_use,
+        waiting,
+    };
     let mut result = PoolResult {
         name: plan.pools[pool].name.clone(),
         size: plan.pool_size(pool),
@@ -299,8 +316,8 @@ fn pool_result(plan: &Plan, run: &Run, groups: &[GroupTally], pool: usize) -> Po
         create_timeouts: 0,
         server_full: 0,
         connect_errors: 0,
-        usage: Vec::new(),
-        dry_ms: 0.0,
+        usage: seen.thinned(POOL_POINTS_MAX).into_iter().map(point).collect(),
+        dry_ms: ms(seen.dry),
         causes: Vec::new(),
     };
     let of_pool = plan.groups.iter().zip(groups).filter(|(g, _)| g.pool == pool);
@@ -313,8 +330,40 @@ fn pool_result(plan: &Plan, run: &Run, groups: &[GroupTally], pool: usize) -> Po
         result.server_full += tally.server_full;
         result.connect_errors += tally.connect_errors;
     }
-    let _ = run;
+    let failed = result.timeouts + result.create_timeouts + result.server_full + result.connect_errors;
+    let asked = result.wait.count();
+    let (per_second, is_open) = pool_cause::asked_per_second(plan, pool, asked, began.as_secs_f64());
+    result.causes = pool_cause::causes(&Figures {
+        size: result.size,
+        nesting: pool_cause::nesting(plan, pool),
+        seen: &seen,
+        timeouts: result.timeouts,
+        nested_timeouts: result.nested_timeouts,
+        create_timeouts: result.create_timeouts,
+        server_full: result.server_full,
+        connect_errors: result.connect_errors,
+        lent: asked.saturating_sub(failed),
+        is_gated: plan.groups.iter().any(|g| g.pool == pool && g.gate != Gate::None),
+        per_second,
+        is_open,
+        create: plan.pools[pool].create,
+        wait: plan.pools[pool].wait,
+        said: said(run, result.server_full > 0),
+    });
     result
+}
+
+/// What the server said of a connection that it didn't take.
+fn said(run: &Run, full: bool) -> Option<String> {
+    let all = run.rounds.iter().flat_map(|r| &r.tally.refusals);
+    let mut refused = all.filter(|(kind, _)| kind.step.is_none() && kind.outcome == Outcome::Refused);
+    let (_, first) = refused.find(|(kind, refused)| match full {
+        true => kind.sqlstate.is_some(),
+        false => kind.sqlstate.is_none() && refused.first.message.starts_with("cannot connect"),
+    })?;
+    // without the address before it and the advice behind it
+    let (_, why) = first.first.message.split_once(": ")?;
+    Some(why.split(" (SQLSTATE").next().unwrap_or(why).to_string())
 }
 
 fn settled(run: &Run) -> Option<Settled> {

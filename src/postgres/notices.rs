@@ -24,7 +24,7 @@ const TEXT_MAX: usize = 2_000;
 /// Explains what took long enough to have waited in a deadlock, and nothing else: the sessions pay for each notice.
 const EXPLAIN_SLOW: &str = "\
 load 'auto_explain';
-set auto_explain.log_min_duration = '20ms';
+set auto_explain.log_min_duration = '10ms';
 set auto_explain.log_nested_statements = on;
 set auto_explain.log_level = notice;
 set auto_explain.log_analyze = off;
@@ -75,10 +75,12 @@ impl Notices {
         self.explains
     }
 
-    /// The innermost slow statement that a process ran at that moment.
-    pub fn slow(&self, pid: i32, at: Instant) -> Option<Slow> {
+    /// The innermost slow statement of a process that still ran at `then` and had begun by `later`.
+    ///
+    /// A notice may be read long after it was sent, so what was begun before `then` may look as if it were not.
+    pub fn slow(&self, pid: i32, then: Instant, later: Instant) -> Option<Slow> {
         let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
-        innermost(heard.get(&pid)?.slow.iter(), at).cloned()
+        innermost(heard.get(&pid)?.slow.iter(), then, later).cloned()
     }
 
     /// Why the server ended a connection on which nothing ran.
@@ -159,10 +161,10 @@ impl Connect for Notices {
     }
 }
 
-/// Of the statements that ran at a moment, the one that ended first: an outer one ends after those inside it.
-fn innermost<'a>(all: impl Iterator<Item = &'a Slow>, at: Instant) -> Option<&'a Slow> {
-    all.filter(|s| s.at >= at && s.at.checked_sub(s.took).is_some_and(|from| from <= at))
-        .min_by_key(|s| s.at)
+/// The first to end after a moment: outer ones end after those inside them.
+fn innermost<'a>(all: impl Iterator<Item = &'a Slow>, then: Instant, later: Instant) -> Option<&'a Slow> {
+    let begun = |s: &&Slow| s.at.checked_sub(s.took).is_some_and(|from| from <= later);
+    all.filter(|s| s.at >= then).filter(begun).min_by_key(|s| s.at)
 }
 
 /// Reads `duration: 177.972 ms  plan:\nQuery Text: update ...\nUpdate on acct  (cost=...`: how long, and what. A
@@ -208,9 +210,12 @@ mod tests {
             context: None,
         };
         let all = [slow(10, 60), slow(100, 300), slow(80, 310), slow(320, 400)];
-        let at = |ms| innermost(all.iter(), zero + Duration::from_millis(ms)).map(|s| s.text.as_str());
-        assert_eq!(at(200), Some("100"));
-        assert_eq!(at(90), Some("80"));
-        assert_eq!(at(5), None);
+        let at = |ms| zero + Duration::from_millis(ms);
+        let found = |then, later| innermost(all.iter(), at(then), at(later)).map(|s| s.text.as_str());
+        assert_eq!(found(200, 200), Some("100"));
+        assert_eq!(found(90, 90), Some("80"));
+        assert_eq!(found(90, 200), Some("100"), "read late");
+        assert_eq!(found(5, 5), None);
+        assert_eq!(found(500, 600), None);
     }
 }

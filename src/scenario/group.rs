@@ -7,6 +7,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::file::{SESSIONS_MAX, located};
+use super::statement::leading_words;
 use super::value::{bounded, duration, duration_or, duration_or_zero, pause, rate};
 use super::{Gate, Group, Isolation, Pool, Ramp, Refusal, Retry, Schedule, Stage, Statement, Step, Transaction};
 use crate::outcome::Outcome;
@@ -497,18 +498,24 @@ fn step(source: &Source, step: FileStep) -> Result<Step, Diagnostic> {
 
 /// The statement's first word when it begins or ends transactions: its answer doesn't say whether work was committed.
 fn ends_transactions(sql: &str) -> Option<&str> {
-    let word = sql.split(|c: char| !c.is_ascii_alphabetic()).find(|w| !w.is_empty())?;
-    let words = [
-        "begin",
-        "start",
-        "commit",
-        "end",
-        "rollback",
-        "abort",
-        "savepoint",
-        "release",
-    ];
-    words.iter().any(|w| word.eq_ignore_ascii_case(w)).then_some(word)
+    let mut words = leading_words(sql);
+    let word = words.next()?;
+    let is = |word: &str, of: &[&str]| of.iter().any(|w| word.eq_ignore_ascii_case(w));
+    let ends = is(
+        word,
+        &[
+            "begin",
+            "start",
+            "commit",
+            "end",
+            "rollback",
+            "abort",
+            "savepoint",
+            "release",
+        ],
+    );
+    let prepares = is(word, &["prepare"]) && words.next().is_some_and(|w| is(w, &["transaction"]));
+    (ends || prepares).then_some(word)
 }
 
 fn is_sqlstate(text: &str) -> bool {

@@ -92,6 +92,26 @@ impl Statement {
 }
 
 /// The end of a quoted or commented stretch that starts at `at`, if one does.
+/// The words of a statement, comments left out; up to the first character that is no letter.
+pub(super) fn leading_words(text: &str) -> impl Iterator<Item = &str> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        loop {
+            let rest = &text[at..];
+            let next = rest.chars().next()?;
+            if next.is_whitespace() {
+                at += next.len_utf8();
+            } else if rest.starts_with("--") || rest.starts_with("/*") {
+                at = opaque(text, at)?;
+            } else {
+                let len = rest.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(rest.len());
+                at += len;
+                return (len > 0).then(|| &rest[..len]);
+            }
+        }
+    })
+}
+
 fn opaque(text: &str, at: usize) -> Option<usize> {
     let bytes = text.as_bytes();
     let rest = &bytes[at..];
@@ -176,6 +196,17 @@ mod tests {
         let statement = Statement::parse(text);
         assert_eq!(statement.sql, sql);
         assert_eq!(statement.names, names);
+    }
+
+    #[test]
+    fn words_are_found_behind_comments() {
+        let words = |text| leading_words(text).collect::<Vec<_>>();
+        assert_eq!(
+            words("-- a note\n /* and /* another */ */ Prepare transaction 'x'"),
+            ["Prepare", "transaction"]
+        );
+        assert_eq!(words("select(1)"), ["select"]);
+        assert!(words("").is_empty() && words("-- only").is_empty());
     }
 
     #[test]

@@ -326,3 +326,48 @@ fn a_share_that_attempts_in_doubt_may_have_kept_is_not_broken() {
         assert_eq!(judge(&rules, &race(None, vec![round])).rules[0].state, expected);
     }
 }
+
+#[test]
+fn a_control_of_fewer_attempts_shows_only_what_is_too_many() {
+    // five attempts on a key in the control; time decides how many there are in the race
+    let control_of = |rule: &str, winners: u64| {
+        let (measure, must) = rule.split_once(' ').unwrap();
+        let rules = [Rule::parse(measure, must, NAMES).unwrap()];
+        let mut race = race(Some(round(0, &[winners])), vec![round(1, &[3])]);
+        race.groups[0].attempts = None;
+        judge(&rules, &race).rules[0].control
+    };
+    assert_eq!(
+        control_of("hold.accepted == 3 per key", 1),
+        Some(State::Held),
+        "not yet three"
+    );
+    assert_eq!(control_of("hold.accepted == 3 per key", 4), Some(State::Broken));
+    assert_eq!(control_of("hold.accepted >= 3 per key", 1), None);
+    assert_eq!(control_of("hold.accepted == 3", 1), None);
+    assert_eq!(control_of("hold.accepted < 4", 4), Some(State::Broken));
+    assert_eq!(control_of("hold.accepted rate < 10%", 4), None);
+}
+
+#[test]
+fn only_what_more_attempts_cannot_mend_is_hopeless() {
+    let hopeless = |rule: &str| {
+        let (measure, must) = rule.split_once(' ').unwrap();
+        let rule = Rule::parse(measure, must, NAMES).unwrap();
+        is_hopeless(&rule, &race(None, vec![round(1, &[3])]))
+    };
+    for (rule, is) in [
+        ("hold.accepted == 3", false),
+        ("hold.accepted == 4", false),
+        ("hold.accepted == 2", true),
+        ("hold.accepted < 3", true),
+        ("hold.accepted >= 9", false),
+        ("hold.accepted <= 2 per key", true),
+        ("hold.accepted rate > 90%", true),
+        ("hold.accepted rate > 10%", false),
+        ("deadlocks == 0", false),
+        ("hold.latency max < 1s", false),
+    ] {
+        assert_eq!(hopeless(rule), is, "{rule}");
+    }
+}

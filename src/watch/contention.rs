@@ -1,16 +1,15 @@
 //! Proof of contention: who was in flight on the same key at the same time.
 
-use std::collections::HashMap;
-
 /// Counts the attempts that were in flight together with another one on the same key. Attempts on different keys never meet.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Meetings {
-    keys: HashMap<Option<usize>, InFlight>,
+    /// By key; the first is for attempts without one.
+    keys: Vec<InFlight>,
     met: u64,
 }
 
 /// Those in flight on a key.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 struct InFlight {
     now: u64,
     /// Whether all of them are counted: they are as soon as there are two.
@@ -20,17 +19,26 @@ struct InFlight {
 impl Meetings {
     /// An attempt sends its first statement.
     pub(crate) fn begin(&mut self, key: Option<usize>) {
-        let flights = self.keys.entry(key).or_default();
-        if flights.now > 0 {
-            self.met += if flights.counted { 1 } else { flights.now + 1 };
-            flights.counted = true;
-        }
+        let flights = self.on(key);
+        let (now, counted) = (flights.now, flights.counted);
         flights.now += 1;
+        flights.counted |= now > 0;
+        if now > 0 {
+            self.met += if counted { 1 } else { now + 1 };
+        }
+    }
+
+    fn on(&mut self, key: Option<usize>) -> &mut InFlight {
+        let at = key.map_or(0, |k| k + 1);
+        if self.keys.len() <= at {
+            self.keys.resize(at + 1, InFlight::default());
+        }
+        &mut self.keys[at]
     }
 
     /// Its last statement was answered.
     pub(crate) fn end(&mut self, key: Option<usize>) {
-        let flights = self.keys.entry(key).or_default();
+        let flights = self.on(key);
         flights.now = flights.now.saturating_sub(1);
         flights.counted &= flights.now > 0;
     }

@@ -2,7 +2,7 @@
 //! server told the survivors.
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::deadlock::{Deadlock, Held, Member, functions, statement};
 use super::graph::Place;
@@ -57,8 +57,10 @@ impl Deadlock {
                     .get(&member.pid)
                     .is_some_and(|h| h.contains(&member.blocked_by))
             };
-            let at = sightings.iter().find(standing).map_or(met, |s| s.at);
-            member.add_lines(evidence, at);
+            // a survivor's notice may have been read before the victim's error was
+            let seen = sightings.iter().find(standing).map(|s| s.at);
+            let at = seen.or_else(|| met.checked_sub(READ_LATE)).unwrap_or(met);
+            member.add_lines(evidence, at, met);
         }
         add_holds(&mut self.cycle, &places, &sightings);
         self.mistake = Mistake::of(&self.cycle);
@@ -116,10 +118,8 @@ impl Member {
     }
 
     /// Where it stood: told with the statement that waited, or with the error that it ended in later.
-    fn add_lines(&mut self, evidence: Evidence<'_>, at: std::time::Instant) {
-        // a notice may have been read before the victim's error was
-        let slow = |at| evidence.notices.slow(self.pid, at);
-        if let Some(slow) = slow(at).or_else(|| slow(at.checked_sub(READ_LATE)?)) {
+    fn add_lines(&mut self, evidence: Evidence<'_>, at: Instant, met: Instant) {
+        if let Some(slow) = evidence.notices.slow(self.pid, at, met) {
             self.at = slow.context.as_deref().map(functions).unwrap_or_default();
             self.sql = Some(slow.text);
             return;
@@ -182,7 +182,6 @@ fn add_holds(cycle: &mut [Member], places: &[Option<Place>], sightings: &[Vec<Si
 mod tests {
     use super::super::sighting::LockedRow;
     use super::*;
-    use std::time::Instant;
 
     const DETAIL: &str = "Process 1 waits for ShareLock on transaction 740; blocked by process 2.\n\
         Process 2 waits for ShareLock on transaction 741; blocked by process 1.";

@@ -207,10 +207,8 @@ mod tests {
         }
         let state = |state: &str| {
             let state = BackendState {
-                state: state.into(),
-                wait_event_type: None,
-                wait_event: None,
-                since: at(0),
+                is_idle_in_transaction: state == "idle in transaction",
+                ..BackendState::default()
             };
             HashMap::from([(1, state)])
         };

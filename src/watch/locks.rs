@@ -22,8 +22,8 @@ pub(super) struct Seen {
     cost: Duration,
     /// When the samples were taken.
     pub(super) samples: Vec<Instant>,
-    /// Every backend in the latest sample.
-    states: HashMap<i32, BackendState>,
+    /// Backends that waited for a lock in the latest sample.
+    waiting: u64,
     pub(super) waits: Vec<Wait>,
     /// By process: the indices of its waits, in the order of time.
     by_pid: HashMap<i32, Vec<usize>>,
@@ -80,14 +80,14 @@ impl LockWatch {
 
     /// How many waited in the latest sample.
     pub(crate) fn waiting_now(&self) -> u64 {
-        let seen = self.lock();
-        seen.states.values().filter(|s| s.waits_for_a_lock()).count() as u64
+        self.lock().waiting
     }
 
-    /// What a process of this database did when the latest sample was taken.
-    #[allow(dead_code, reason = "for the diagnosis of an exhausted pool")]
-    pub(crate) fn activity(&self, pid: i32) -> Option<BackendState> {
-        self.lock().states.get(&pid).cloned()
+    /// The table whose row, or which itself, a process waited for when it was last seen waiting.
+    pub(crate) fn table_waited_for(&self, pid: i32) -> Option<String> {
+        let seen = self.lock();
+        let last = *seen.by_pid.get(&pid)?.last()?;
+        seen.waits[last].place.relation.clone()
     }
 
     /// Tells which waiting the gate made. Waits behind its keeper don't count, and of the others not the time before
@@ -182,8 +182,7 @@ impl LockWatch {
         let mut todo = Todo::default();
         for (pid, waiter) in waiters {
             let root = root(*pid, waiters);
-            let idle =
-                matches!(root, Root::Holder(pid) if states.get(&pid).is_some_and(BackendState::is_idle_in_transaction));
+            let idle = matches!(root, Root::Holder(pid) if states.get(&pid).is_some_and(|s| s.is_idle_in_transaction));
             seen.wait(
                 *pid,
                 waiter,
@@ -215,7 +214,7 @@ impl LockWatch {
                 .map(|pid| (*pid, waiters[pid].holders.clone()))
                 .collect();
         }
-        seen.states = states;
+        seen.waiting = states.values().filter(|s| s.waits_for_a_lock).count() as u64;
         todo
     }
 
@@ -357,15 +356,6 @@ mod tests {
         }
     }
 
-    fn state(state: &str, since: Instant) -> BackendState {
-        BackendState {
-            state: state.into(),
-            wait_event_type: None,
-            wait_event: None,
-            since,
-        }
-    }
-
     #[test]
     fn blocked_time_is_what_lies_in_the_interval_and_outside_the_gate() {
         let zero = Instant::now();
@@ -425,17 +415,20 @@ mod tests {
             (2, waiter(at(2), 1, None)),
             (3, waiter(at(3), 1, None)),
         ]);
-        let states = HashMap::from([(1, state("active", at(1)))]);
-        let todo = watch.record(at(5), states, &cycle);
+        let waits = BackendState {
+            waits_for_a_lock: true,
+            ..BackendState::default()
+        };
+        let todo = watch.record(at(5), HashMap::from([(1, waits)]), &cycle);
         assert_eq!(todo.cycle, BTreeMap::from([(1, vec![2]), (2, vec![1]), (3, vec![1])]));
-        assert_eq!(watch.activity(1).unwrap().state, "active");
+        assert_eq!(watch.waiting_now(), 1);
         let places = cycle.iter().map(|(pid, w)| (*pid, w.place.clone())).collect();
         watch.sighted(Sighting {
             places,
             ..Sighting::new(at(5))
         });
         assert!(watch.record(at(10), HashMap::new(), &cycle).cycle.is_empty());
-        assert!(watch.activity(1).is_none());
+        assert_eq!(watch.waiting_now(), 0);
         let sightings = |pid, from| watch.sightings(pid, at(from), at(20)).len();
         assert_eq!([sightings(1, 0), sightings(1, 6), sightings(9, 0)], [1, 0, 0]);
         // the same two again

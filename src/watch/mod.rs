@@ -12,19 +12,19 @@ mod graph;
 mod lock_waits;
 mod locks;
 mod mistake;
+mod pool;
 mod rows;
 mod sampler;
 mod sighting;
 mod timeline;
 mod words;
 
-#[allow(unused_imports, reason = "for the diagnosis of an exhausted pool")]
-pub(crate) use activity::BackendState;
 pub(crate) use contention::Meetings;
 pub use deadlock::{Deadlock, Held, Member};
 pub(crate) use explain::Evidence;
 pub use lock_waits::{Holder, LockWaits};
 pub(crate) use locks::LockWatch;
 pub use mistake::Mistake;
+pub(crate) use pool::{Doing, Holder as PoolHolder, Holding, Named, PoolNow, PoolSeen, backends};
 pub(crate) use sampler::Sampler;
 pub(crate) use timeline::{Stretch, Timeline};

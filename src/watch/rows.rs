@@ -1,36 +1,46 @@
 //! Rows that are locked, looked up while they are: after the transactions have ended, a ctid leads nowhere.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use tokio_postgres::{Client, Error, SimpleQueryMessage, Statement};
+use futures_util::future;
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, Error, SimpleQueryMessage, SimpleQueryRow, Statement};
 
 use super::graph::member_lock;
 use super::sighting::{LockedRow, Sighting};
 
 /// Tables that are read as a whole to find locked rows, at the most, in bytes: some milliseconds.
 const TABLE_MAX: i64 = 4 << 20;
+/// Tables whose keys are read before the race.
+const TABLES_MAX: &str = "1000";
 /// Locked rows that are kept of a table.
 const ROWS_MAX: u32 = 1_000;
 
 /// The primary key's columns, or those of another unique key in which nothing is null.
 const KEY_COLUMNS: &str = "\
-select $1::oid::regclass::text, a.attname, 't.' || quote_ident(a.attname)
+select c.oid, c.oid::regclass::text, a.attname, 't.' || quote_ident(a.attname)
 from (
+  select oid from pg_catalog.pg_class
+  where relkind in ('r', 'p') and oid >= 16384 and (oid = $1 or $1 is null)
+  order by oid
+  limit TABLES_MAX
+) c
+left join lateral (
   select i.indrelid, i.indkey::int2[] as keys, i.indnkeyatts
   from pg_catalog.pg_index i
-  where i.indrelid = $1 and i.indisunique and i.indisvalid and i.indpred is null and i.indexprs is null
+  where i.indrelid = c.oid and i.indisunique and i.indisvalid and i.indpred is null and i.indexprs is null
     and not exists (
       select from unnest((i.indkey::int2[])[0:i.indnkeyatts - 1]) k
       join pg_catalog.pg_attribute a on a.attrelid = i.indrelid and a.attnum = k
       where not a.attnotnull)
   order by i.indisprimary desc, i.indnkeyatts, i.indexrelid
   limit 1
-) i
-cross join unnest(i.keys[0:i.indnkeyatts - 1]) with ordinality k (attnum, position)
-join pg_catalog.pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.attnum
-order by k.position";
+) i on true
+left join unnest(i.keys[0:i.indnkeyatts - 1]) with ordinality k (attnum, position) on true
+left join pg_catalog.pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.attnum
+order by c.oid, k.position";
 
 /// Tables that these processes have locks on which row locks need, and their transactions.
 const TABLES: &str = "\
@@ -46,9 +56,7 @@ where l.pid = any ($1) and l.granted and l.locktype = 'relation' and l.mode <> '
   and c.relkind = 'r' and c.oid >= 16384
 group by l.pid, c.oid";
 
-const REFERENCES: &str = "\
-select distinct conrelid, confrelid from pg_catalog.pg_constraint
-where contype = 'f' and conrelid = any ($1) and confrelid = any ($1)";
+const REFERENCES: &str = "select distinct conrelid, confrelid from pg_catalog.pg_constraint where contype = 'f'";
 
 /// Reads rows by ctid, and rows that are locked.
 #[derive(Debug)]
@@ -56,8 +64,16 @@ pub(super) struct Rows {
     key_columns: Statement,
     tables: Statement,
     references: Statement,
+    known: Mutex<Known>,
+}
+
+/// What was read before, and is read again when a table turns up that is new.
+#[derive(Debug, Default)]
+struct Known {
     /// By oid.
-    known: Mutex<HashMap<u32, Table>>,
+    tables: HashMap<u32, Table>,
+    /// Foreign keys: the table that refers, and the one referred to.
+    references: Vec<(u32, u32)>,
 }
 
 /// A table, and how its rows are named.
@@ -66,18 +82,20 @@ struct Table {
     name: String,
     /// Name, and name as SQL has it.
     key: Vec<(String, String)>,
-    /// Reads the key of a row.
-    by_ctid: Option<Statement>,
 }
 
 impl Rows {
+    /// A cycle stands for a short while only, so what can be known before is read before.
     pub(super) async fn new(client: &Client) -> Result<Rows, Error> {
-        Ok(Rows {
-            key_columns: client.prepare(KEY_COLUMNS).await?,
+        let rows = Rows {
+            key_columns: client.prepare(&KEY_COLUMNS.replace("TABLES_MAX", TABLES_MAX)).await?,
             tables: client.prepare(TABLES).await?,
             references: client.prepare(REFERENCES).await?,
             known: Mutex::default(),
-        })
+        };
+        rows.read_keys(client, None).await?;
+        rows.locked(client, &[]).await?;
+        Ok(rows)
     }
 
     /// The key of a row: `id = 7`. In a table without a key the ctid names it, until it is changed.
@@ -86,10 +104,16 @@ impl Rows {
         if table.key.is_empty() {
             return Some(format!("ctid {row}"));
         }
-        let by_ctid = table.by_ctid.as_ref()?;
-        let found = client.query_opt(by_ctid, &[&row]).await.ok()??;
-        let values: Vec<Option<String>> = found.get(0);
-        Some(table.name_row(values.iter().map(Option::as_deref)))
+        let sql = format!(
+            "select {} from only {} t where t.ctid = '{row}'",
+            table.columns(),
+            table.name
+        );
+        let found = client.simple_query(&sql).await.ok()?;
+        found.iter().find_map(|message| match message {
+            SimpleQueryMessage::Row(values) => Some(table.name_row(values, 0)),
+            _ => None,
+        })
     }
 
     /// The rows that these processes have locked, in tables that are small enough.
@@ -109,56 +133,62 @@ impl Rows {
                 }
             }
         }
-        let all: Vec<u32> = sighting.tables.values().flatten().map(|(oid, _)| *oid).collect();
-        for row in client.query(&self.references, &[&all]).await? {
-            sighting.references.push((row.get(0), row.get(1)));
-        }
-        for oid in small {
-            let table = self.table(client, oid).await?;
-            // one that can't be read keeps its rows to itself
-            for message in client
-                .simple_query(&table.locked(owners.keys()))
-                .await
-                .unwrap_or_default()
-            {
-                if let SimpleQueryMessage::Row(values) = message {
-                    sighting.rows.push(LockedRow {
-                        oid,
-                        relation: table.name.clone(),
-                        row: values.get(0).unwrap_or_default().to_string(),
-                        key: (!table.key.is_empty()).then(|| table.name_row((2..).map(|i| values.get(i)))),
-                        owners: read_owners(values.get(1).unwrap_or_default(), &owners),
-                    });
-                }
-            }
-        }
+        let rows = small.iter().map(|oid| self.locked_rows(client, *oid, &owners));
+        sighting.rows = future::join_all(rows).await.concat();
+        sighting.references.clone_from(&self.lock().references);
         Ok(sighting)
     }
 
-    async fn table(&self, client: &Client, oid: u32) -> Result<Table, Error> {
-        if let Some(table) = self.lock().get(&oid) {
-            return Ok(table.clone());
-        }
-        let mut table = Table::default();
-        for row in client.query(&self.key_columns, &[&oid]).await? {
-            table.name = row.get(0);
-            table.key.push((row.get(1), row.get(2)));
-        }
-        if table.name.is_empty() {
-            table.name = client
-                .query_one("select $1::oid::regclass::text", &[&oid])
-                .await?
-                .get(0);
-        }
-        if !table.key.is_empty() {
-            // one that can't be read keeps its rows to itself
-            table.by_ctid = client.prepare(&table.by_ctid()).await.ok();
-        }
-        self.lock().insert(oid, table.clone());
-        Ok(table)
+    /// The rows of a table; one that can't be read keeps them to itself.
+    async fn locked_rows(&self, client: &Client, oid: u32, owners: &HashMap<String, i32>) -> Vec<LockedRow> {
+        let Ok(table) = self.table(client, oid).await else {
+            return Vec::new();
+        };
+        let found = client
+            .simple_query(&table.locked(owners.keys()))
+            .await
+            .unwrap_or_default();
+        let rows = found.iter().filter_map(|message| match message {
+            SimpleQueryMessage::Row(values) => Some(LockedRow {
+                oid,
+                relation: table.name.clone(),
+                row: values.get(0).unwrap_or_default().to_string(),
+                key: (!table.key.is_empty()).then(|| table.name_row(values, 2)),
+                owners: read_owners(values.get(1).unwrap_or_default(), owners),
+            }),
+            _ => None,
+        });
+        rows.collect()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<u32, Table>> {
+    async fn table(&self, client: &Client, oid: u32) -> Result<Table, Error> {
+        if !self.lock().tables.contains_key(&oid) {
+            self.read_keys(client, Some(oid)).await?;
+        }
+        Ok(self.lock().tables.get(&oid).cloned().unwrap_or_default())
+    }
+
+    /// Of one table, or of all.
+    async fn read_keys(&self, client: &Client, oid: Option<u32>) -> Result<(), Error> {
+        let mut tables: HashMap<u32, Table> = HashMap::new();
+        let keys: [&(dyn ToSql + Sync); 1] = [&oid];
+        let keys = client.query(&self.key_columns, &keys);
+        let (keys, references) = future::join(keys, client.query(&self.references, &[])).await;
+        for row in keys? {
+            let table = tables.entry(row.get(0)).or_default();
+            table.name = row.get(1);
+            if let (Some(name), Some(sql)) = (row.get(2), row.get(3)) {
+                table.key.push((name, sql));
+            }
+        }
+        let references = references?.iter().map(|r| (r.get(0), r.get(1))).collect();
+        let mut known = self.lock();
+        known.tables.extend(tables);
+        known.references = references;
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -167,15 +197,6 @@ impl Table {
     fn columns(&self) -> String {
         let columns: Vec<&str> = self.key.iter().map(|(_, sql)| sql.as_str()).collect();
         columns.join(", ")
-    }
-
-    fn by_ctid(&self) -> String {
-        let columns: Vec<String> = self.key.iter().map(|(_, sql)| format!("{sql}::text")).collect();
-        format!(
-            "select array[{}] from only {} t where t.ctid = $1::text::tid",
-            columns.join(", "),
-            self.name
-        )
     }
 
     /// Rows whose xmax is one of these transactions, or a group of lockers with one of them in it. A number that is no
@@ -200,10 +221,11 @@ impl Table {
         )
     }
 
-    fn name_row<'a>(&self, values: impl Iterator<Item = Option<&'a str>>) -> String {
-        let pairs = self.key.iter().zip(values);
-        let pairs = pairs.map(|((name, _), value)| format!("{name} = {}", value.unwrap_or("NULL")));
-        pairs.collect::<Vec<_>>().join(", ")
+    fn name_row(&self, values: &SimpleQueryRow, first: usize) -> String {
+        let pair = |(i, (name, _)): (usize, &(String, String))| {
+            format!("{name} = {}", values.get(first + i).unwrap_or("NULL"))
+        };
+        self.key.iter().enumerate().map(pair).collect::<Vec<_>>().join(", ")
     }
 }
 
@@ -240,7 +262,6 @@ mod tests {
         let table = Table {
             name: "public.room".into(),
             key: vec![("id".into(), "t.id".into())],
-            by_ctid: None,
         };
         let sql = table.locked([&"740".to_string(), &"741".to_string()].into_iter());
         assert!(sql.contains("from only public.room t"), "{sql}");

@@ -4,7 +4,7 @@
 //! once, and every waiter paired with what is held on the same object; and only while a row is waited for, or a cycle
 //! stands, the tables are looked into.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::convert::Infallible;
 use std::time::{Duration, Instant};
 
@@ -20,9 +20,11 @@ use crate::postgres::Connection;
 
 /// How often samples are taken, where `deadlock_timeout` doesn't ask for more.
 const PERIOD: Duration = Duration::from_millis(20);
-/// After a sample the sampler rests for so many times what the sample took, so that it can't slow the race down much; but
-/// never for longer than half of `deadlock_timeout`.
+/// The next sample is taken after so many times what the last one took, so that it can't slow the race down much; but never
+/// later than after half of `deadlock_timeout`.
 const PAUSE_PER_COST: u32 = 50;
+/// It rests for so long in any case.
+const REST: Duration = Duration::from_millis(5);
 /// The sampler must not stand in the queues that it watches, nor read for long.
 const SETTINGS: &str = "set lock_timeout = '5ms'; set statement_timeout = '1s'";
 /// Rows whose keys are asked for after a sample.
@@ -76,10 +78,16 @@ impl Sampler {
             140_000.. => "(extract(epoch from clock_timestamp() - w.waitstart) * 1e6)::int8",
             _ => "null::int8",
         };
+        let activity = connection.prepare(ACTIVITY).await?;
+        let locks = connection.prepare(&SAMPLE.replace("AGE", age)).await?;
+        let rows = Rows::new(&connection).await?;
+        // the first time takes longest, and should not be in the race
+        connection.query(&activity, &[]).await?;
+        connection.query(&locks, &[]).await?;
         Ok(Sampler {
-            activity: connection.prepare(ACTIVITY).await?,
-            locks: connection.prepare(&SAMPLE.replace("AGE", age)).await?,
-            rows: Rows::new(&connection).await?,
+            activity,
+            locks,
+            rows,
             connection,
             period: PERIOD.min(period_max),
             period_max,
@@ -103,7 +111,9 @@ impl Sampler {
             }
             let took = asked.elapsed();
             watch.add_cost(took);
-            tokio::time::sleep((took * PAUSE_PER_COST).clamp(self.period, self.period_max)).await;
+            // from start to start: on a busy machine an answer may take as long as a cycle may stand
+            let period = (took * PAUSE_PER_COST).clamp(self.period, self.period_max);
+            tokio::time::sleep(period.saturating_sub(took).max(REST)).await;
         }
     }
 
@@ -123,9 +133,8 @@ impl Sampler {
             }
             false => (activity.await?, None),
         };
-        let at = Instant::now();
-        let states: HashMap<i32, BackendState> = activity.iter().map(|row| activity::read(row, at)).collect();
-        let any = states.values().any(BackendState::waits_for_a_lock);
+        let states: HashMap<i32, BackendState> = activity.iter().map(activity::read).collect();
+        let any = states.values().any(|s| s.waits_for_a_lock);
         let locks = match locks {
             None if any => self.connection.query(&self.locks, &[]).await?,
             locks => locks.unwrap_or_default(),
@@ -151,6 +160,9 @@ impl Sampler {
 
     /// Looks into the tables; what can't be read stays unknown.
     async fn look(&self, watch: &LockWatch, todo: Todo) {
+        if !todo.cycle.is_empty() {
+            self.sight(watch, todo.cycle).await;
+        }
         let rows: Vec<(u32, String)> = todo.rows.into_iter().take(ROWS_MAX).collect();
         let keys = rows.iter().map(|(oid, row)| self.rows.key(&self.connection, *oid, row));
         for ((oid, row), key) in rows.iter().zip(future::join_all(keys).await) {
@@ -158,11 +170,12 @@ impl Sampler {
                 watch.resolved(*oid, row, &key);
             }
         }
-        if todo.cycle.is_empty() {
-            return;
-        }
-        let pids: Vec<i32> = todo.cycle.keys().copied().collect();
-        let holders = todo.cycle.into_iter().collect();
+    }
+
+    /// Looks at a cycle, while it stands.
+    async fn sight(&self, watch: &LockWatch, cycle: BTreeMap<i32, Vec<i32>>) {
+        let pids: Vec<i32> = cycle.keys().copied().collect();
+        let holders = cycle.into_iter().collect();
         let places = watch.read(|seen| {
             let place = |pid: &i32| Some((*pid, seen.current(*pid)?.place.clone()));
             pids.iter().filter_map(place).collect()

@@ -77,10 +77,13 @@ impl Sighting {
         self.find(place)?.lock_of(pid)?
     }
 
-    /// The row of that table with that ctid.
-    pub(super) fn find(&self, place: &Place) -> Option<&LockedRow> {
-        let same = |r: &&LockedRow| Some(r.oid) == place.oid && Some(&r.row) == place.row.as_ref();
-        self.rows.iter().find(same)
+    /// The row of that table with that ctid, or that key.
+    fn find(&self, place: &Place) -> Option<&LockedRow> {
+        let same = |r: &&LockedRow| match &place.row {
+            Some(row) => r.row == *row,
+            None => r.key.is_some() && r.key == place.key,
+        };
+        self.rows.iter().filter(|r| Some(r.oid) == place.oid).find(same)
     }
 
     /// The key of a row that a message names: its relation comes without a schema.
@@ -137,6 +140,8 @@ mod tests {
             (Some("public.room"), Some("id = 1"))
         );
         assert_eq!(seen.held(2, &place), Some("FOR SHARE"));
+        let by_key = Place { row: None, ..place };
+        assert_eq!(seen.held(2, &by_key), Some("FOR SHARE"));
         // of two such rows nobody knows which
         seen.rows[1].owners.push((1, Some("FOR SHARE")));
         assert_eq!(seen.place(1, 2), None);

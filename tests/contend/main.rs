@@ -18,6 +18,7 @@ mod limits;
 mod moments;
 mod outcomes;
 mod places;
+mod pool;
 mod progress;
 mod rates;
 mod reports;

@@ -3,9 +3,9 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
-use super::{Paper, Table, groups, locks};
+use super::{Paper, Table, groups, locks, pool};
 use crate::outcome::Outcome;
-use crate::report::{PoolResult, Race, Reason, RoundResult, StepResult, Times, WaveResult};
+use crate::report::{Race, Reason, RoundResult, StepResult, Times, WaveResult};
 use crate::scenario::Figure;
 use crate::verdict::{name_key, show_time};
 
@@ -25,7 +25,7 @@ pub(super) fn write<W: Write>(paper: &mut Paper<'_, W>, race: &Race) -> io::Resu
     meeting(paper, race)?;
     locks::write(paper, race)?;
     for one in &race.pools {
-        pool(paper, one)?;
+        pool::write(paper, one)?;
     }
     latency(paper, race)
 }
@@ -197,43 +197,6 @@ fn meeting<W: Write>(paper: &mut Paper<'_, W>, race: &Race) -> io::Result<()> {
             let skew = show_time(Duration::from_micros(skew));
             paper.line(2, &format!("first to last start: {skew} at most"))?;
         }
-    }
-    Ok(())
-}
-
-fn pool<W: Write>(paper: &mut Paper<'_, W>, pool: &PoolResult) -> io::Result<()> {
-    let failed = pool.timeouts + pool.create_timeouts + pool.server_full + pool.connect_errors;
-    if failed == 0 && pool.causes.is_empty() && pool.size >= pool.sessions {
-        return Ok(());
-    }
-    let named = match pool.name.as_str() {
-        "pool" => "Pool".to_string(),
-        name => format!("Pool {name}"),
-    };
-    paper.title(&format!(
-        "{named}: {} connections for {} sessions",
-        pool.size, pool.sessions
-    ))?;
-    let figure = |f| pool.wait.figure(f).map_or("none".into(), show_time);
-    let mut text = format!(
-        "wait for a connection: med {}, p95 {}, max {}",
-        figure(Figure::Percentile(50.0)),
-        figure(Figure::Percentile(95.0)),
-        figure(Figure::Max),
-    );
-    for (n, what) in [
-        (pool.timeouts, "timed out"),
-        (pool.create_timeouts, "were too slow to connect"),
-        (pool.server_full, "met a full server"),
-        (pool.connect_errors, "could not connect"),
-    ] {
-        if n > 0 {
-            text.push_str(&format!("; {n} {what}"));
-        }
-    }
-    paper.line(2, &text)?;
-    for cause in &pool.causes {
-        paper.line(2, &cause.text)?;
     }
     Ok(())
 }
