@@ -243,10 +243,8 @@ impl Session<'_> {
         lease: &Lease,
         answered: &mut Vec<Answered>,
     ) -> Tried {
-        if let Some(sql) = &self.arena.prepared.settings[self.chair.group]
-            && let Err(error) = lease.settings(self.chair.group, sql).await
-        {
-            return self.not_begun(Ending::of(&error, &[]));
+        if let Err(ending) = self.settings(lease).await {
+            return self.not_begun(ending);
         }
         let Some(begin) = &self.arena.prepared.begin[self.chair.group] else {
             return self.steps(pass, drawn, course, first, lease, answered).await;
@@ -269,6 +267,16 @@ impl Session<'_> {
                 tried
             }
         }
+    }
+
+    /// Gives a connection the settings of the group.
+    async fn settings(&self, lease: &Lease) -> Result<(), Ending> {
+        let group = self.chair.group;
+        let Some(sql) = &self.arena.prepared.settings[group] else {
+            return Ok(());
+        };
+        let set = lease.settings(group, sql).await;
+        set.map_err(|error| Ending::of(&error, &[]))
     }
 
     /// It came to no step.
@@ -350,7 +358,10 @@ impl Session<'_> {
                 match self.acquire(course, true).await {
                     Some(Ok(second)) => {
                         arena.board.took(self.seat, second.pid);
-                        let run = self.step(course, i, step, &second, values, gated).await;
+                        let run = match self.settings(&second).await {
+                            Ok(()) => self.step(course, i, step, &second, values, gated).await,
+                            Err(ending) => Some((ending, Duration::ZERO, None)),
+                        };
                         drop(second);
                         arena.board.gave_back_second(self.seat);
                         run
