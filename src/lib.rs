@@ -14,8 +14,9 @@
 //!
 //! # async fn race() -> Result<(), Box<dyn std::error::Error>> {
 //! let plan = scenario::load("last-room", &scenario::Overrides::default())?;
-//! let place = Place::of(&plan, None, &Default::default()).await?;
-//! let (race, _server) = contend::run(&plan, &place.target, &Stop::default(), &mut |_| {}).await?;
+//! let stop = Stop::default();
+//! let place = Place::of(&plan, None, &Default::default(), &stop).await?;
+//! let (race, _server) = contend::run(&plan, &place.target, &stop, &mut |_| {}).await?;
 //! place.leave().await?;
 //! let verdict = verdict::judge(&plan.rules, &race);
 //! assert_eq!(verdict.outcome, verdict::Judged::Passed, "{:?}", verdict.reasons);
@@ -28,6 +29,7 @@
 //! - [`place`]: where a run takes place: a throwaway server ([`postgres::server`]) or a server of the user's.
 //! - [`contend`]: the race itself.
 //! - [`verify`]: checks, all on one snapshot.
+//! - [`sweep`]: a scenario at several sizes.
 //! - [`verdict`]: what it comes to. [`report`]: what people and programs get to see.
 
 pub mod bundled;
@@ -40,6 +42,7 @@ pub mod report;
 pub mod scenario;
 pub mod source;
 pub mod stop;
+pub mod sweep;
 pub mod system;
 pub mod verdict;
 pub mod verify;

@@ -35,8 +35,10 @@ fn json_has_every_bundled_file_and_what_scripts_need_to_run_it() {
     let all = run.json();
 
     let scenarios = texts(&all["scenarios"], "name");
-    assert_eq!(sorted(&scenarios), files("scenarios/hotel", ".toml"));
-    for name in ["last-room", "last-room-nights", "race-condition"] {
+    let mut bundled = [files("scenarios/hotel", ".toml"), files("scenarios/pool", ".toml")].concat();
+    bundled.sort();
+    assert_eq!(sorted(&scenarios), bundled);
+    for name in ["last-room", "last-room-nights", "race-condition", "too-small"] {
         assert!(scenarios.contains(&name), "{scenarios:?}");
     }
     assert!(texts(&all["scenarios"], "title").iter().all(|title| !title.is_empty()));

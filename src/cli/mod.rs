@@ -4,8 +4,10 @@ mod contend;
 pub mod exit;
 mod list;
 mod output;
+mod progress;
 mod server;
 mod signals;
+mod sweep;
 mod verify;
 
 use std::path::PathBuf;
@@ -30,6 +32,8 @@ enum Command {
     Contend(contend::Contend),
     /// Run checks: SQL that returns the rows that break an invariant
     Verify(verify::Verify),
+    /// Race a scenario at several sizes of its pool, or of its sessions: which size is enough?
+    Sweep(sweep::Sweep),
     /// Keep a throwaway PostgreSQL running, to look inside with psql
     Server(server::Server),
     /// Show the bundled scenarios, bugs and checks
@@ -48,12 +52,22 @@ struct Where {
 }
 
 impl Where {
+    /// Whether it may be a server of the user's.
+    fn is_users_server(&self) -> bool {
+        self.url.is_some() || database_url().is_some()
+    }
+
     fn server_options(&self) -> crate::postgres::server::Options {
         crate::postgres::server::Options {
             bin_dir: self.pg_bin.clone(),
             ..Default::default()
         }
     }
+}
+
+/// DATABASE_URL, for what has no system of its own to run on.
+fn database_url() -> Option<String> {
+    std::env::var("DATABASE_URL").ok().filter(|url| !url.is_empty())
 }
 
 /// How the report is written.
@@ -87,6 +101,7 @@ pub fn main() -> ExitCode {
             match cli.command {
                 Command::Contend(command) => command.run().await,
                 Command::Verify(command) => command.run().await,
+                Command::Sweep(command) => command.run().await,
                 Command::Server(command) => command.run().await,
                 Command::List(command) => command.run(),
             }

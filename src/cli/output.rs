@@ -7,6 +7,7 @@ use clap::ValueEnum;
 
 use super::Output;
 use crate::report::{self, Report, Style};
+use crate::sweep::Sweep;
 
 /// The form of the report on stdout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -34,6 +35,19 @@ pub(super) fn write(output: &Output, report: &Report) -> io::Result<()> {
     match output.format {
         Format::Json => report::write_json(report, &mut bytes)?,
         Format::Text => report::write_terminal(report, style(output.color), &mut bytes)?,
+    }
+    quietly(io::stdout().lock().write_all(&bytes))
+}
+
+/// Writes what a sweep has measured.
+pub(super) fn write_sweep(output: &Output, sweep: &Sweep) -> io::Result<()> {
+    let mut bytes = Vec::new();
+    match output.format {
+        Format::Json => {
+            serde_json::to_writer_pretty(&mut bytes, sweep)?;
+            bytes.push(b'\n');
+        }
+        Format::Text => report::write_sweep(sweep, style(output.color), &mut bytes)?,
     }
     quietly(io::stdout().lock().write_all(&bytes))
 }
@@ -69,30 +83,6 @@ fn style(color: Color) -> Style {
 pub(super) fn note(text: &str) {
     // nobody is left to tell when stderr is gone
     let _ = writeln!(io::stderr().lock(), "{text}");
-}
-
-/// A line on a terminal that the next one replaces.
-#[derive(Debug)]
-pub(super) struct Progress {
-    shown: bool,
-}
-
-impl Progress {
-    pub(super) fn new(output: &Output) -> Progress {
-        Progress {
-            shown: !output.quiet && io::stderr().is_terminal(),
-        }
-    }
-
-    pub(super) fn show(&self, text: &str) {
-        if self.shown {
-            let _ = write!(io::stderr().lock(), "\r\x1b[K{text}");
-        }
-    }
-
-    pub(super) fn clear(&self) {
-        self.show("");
-    }
 }
 
 /// Now, in RFC 3339.

@@ -9,6 +9,7 @@
 //!
 //! Each phase is told to the caller as an [`Event`]. What was measured is a [`Race`] in the end, however the run ended.
 
+mod alarm;
 mod arena;
 mod arrivals;
 mod attempt;
@@ -20,6 +21,8 @@ mod draw;
 mod dry_call;
 mod ending;
 mod gate;
+mod pool_cause;
+mod pool_watch;
 mod prepare;
 mod result;
 mod session;
@@ -35,7 +38,7 @@ use crate::scenario::Plan;
 use crate::source::FileError;
 use crate::stop::Stop;
 use crate::verify::{CheckResult, VerifyError};
-use crate::watch::LockWaits;
+use crate::watch::{LockWaits, PoolSeen};
 use contest::Contest;
 use draw::TextRow;
 use gate::WaveRecord;
@@ -154,9 +157,12 @@ pub(crate) struct Round {
     pub(crate) tally: Tally,
     pub(crate) waves: Vec<WaveRecord>,
     pub(crate) lock_waits: Vec<LockWaits>,
+    pub(crate) pools: Vec<PoolSeen>,
     pub(crate) settled: Option<Settled>,
     pub(crate) checks: Vec<CheckResult>,
     pub(crate) took: Duration,
+    /// Whether it was ended before its schedules were over.
+    pub(crate) cut_short: bool,
 }
 
 /// Races a plan on a database; the system, if it has one, is installed already.
@@ -212,9 +218,7 @@ async fn check_room(plan: &Plan, target: &Target, control: &Connection) -> Resul
     let free = postgres::free_connections(control)
         .await
         .map_err(|e| ContendError::Lost(explain(&e)))?;
-    // connections on demand may meet a full server: that is what they are for
-    let at_start = (0..plan.pools.len()).filter(|p| !plan.pools[*p].on_demand);
-    let pool: u32 = at_start.map(|p| plan.pool_size(p)).sum();
+    let pool = plan.connections_at_start();
     // the control connection is one of ours, and open already
     let needed = pool + CONNECTIONS_BESIDE - 1;
     if free < i64::from(needed) {

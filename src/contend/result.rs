@@ -4,15 +4,19 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::draw::TextRow;
+use super::pool_cause::{self, Figures};
 use super::tally::{ByOutcome, GroupTally, KeyTally, Kind, Refused};
 use super::{Round, Run};
 use crate::outcome::{Outcome, Outcomes};
 use crate::report::{
-    BugFacts, GroupFacts, GroupResult, KeyCounts, PoolResult, Race, Reason, RoundResult, Settled, StepCounts,
-    StepResult, Times, WaveResult,
+    BugFacts, GroupFacts, GroupResult, KeyCounts, PoolPoint, PoolResult, Race, Reason, RoundResult, Settled,
+    StepCounts, StepResult, Times, WaveResult,
 };
-use crate::scenario::{Plan, Schedule};
-use crate::watch::{Deadlock, LockWaits};
+use crate::scenario::{Gate, Plan, Schedule};
+use crate::watch::{Deadlock, LockWaits, PoolSeen};
+
+/// Points of a pool's usage that a report has.
+const POOL_POINTS_MAX: usize = 200;
 
 /// Tells of a run, or of what there is of it.
 pub(crate) fn summarise(plan: &Plan, run: &Run, took: Duration) -> Race {
@@ -50,7 +54,7 @@ pub(crate) fn summarise(plan: &Plan, run: &Run, took: Duration) -> Race {
             .map(|pool| pool_result(plan, run, &groups, pool))
             .collect(),
         settled: settled(run),
-        lock_waits: merge_waits(run.rounds.iter().flat_map(|r| &r.lock_waits)),
+        lock_waits: LockWaits::merge(run.rounds.iter().flat_map(|r| &r.lock_waits)),
         deadlocks: Deadlock::distinct(run.rounds.iter().flat_map(|r| r.tally.deadlocks.iter().cloned())),
         server_deadlocks: run.server_deadlocks,
         samples: run.sampler_cost.0,
@@ -123,6 +127,7 @@ fn round_result(plan: &Plan, round: &Round) -> RoundResult {
         waves: waves(round),
         checks: round.checks.clone(),
         duration_ms: ms(round.took),
+        cut_short: round.cut_short,
     }
 }
 
@@ -229,6 +234,7 @@ fn steps(plan: &Plan, run: &Run, groups: &[GroupTally]) -> Vec<StepResult> {
                 latency_by_outcome: by_outcome(&tally.latency),
                 latency_by_key: latency_by_key(run, g, i),
                 blocked_ms: ms(tally.blocked),
+                running_ms: ms(tally.took.saturating_sub(tally.blocked)),
             });
         }
     }
@@ -287,6 +293,19 @@ fn reasons(plan: &Plan, run: &Run) -> Vec<Reason> {
 }
 
 fn pool_result(plan: &Plan, run: &Run, groups: &[GroupTally], pool: usize) -> PoolResult {
+    let mut seen = PoolSeen::default();
+    let mut began = Duration::ZERO;
+    for round in &run.rounds {
+        if let Some(of_round) = round.pools.get(pool) {
+            seen.add(of_round, began);
+        }
+        began += round.took;
+    }
+    let point = |(at, in_use, waiting): (Duration, u32, u32)| PoolPoint {
+        at_ms: ms(at),
+        in_use,
+        waiting,
+    };
     let mut result = PoolResult {
         name: plan.pools[pool].name.clone(),
         size: plan.pool_size(pool),
@@ -297,8 +316,8 @@ fn pool_result(plan: &Plan, run: &Run, groups: &[GroupTally], pool: usize) -> Po
         create_timeouts: 0,
         server_full: 0,
         connect_errors: 0,
-        usage: Vec::new(),
-        dry_ms: 0.0,
+        usage: seen.thinned(POOL_POINTS_MAX).into_iter().map(point).collect(),
+        dry_ms: ms(seen.dry),
         causes: Vec::new(),
     };
     let of_pool = plan.groups.iter().zip(groups).filter(|(g, _)| g.pool == pool);
@@ -311,8 +330,40 @@ fn pool_result(plan: &Plan, run: &Run, groups: &[GroupTally], pool: usize) -> Po
         result.server_full += tally.server_full;
         result.connect_errors += tally.connect_errors;
     }
-    let _ = run;
+    let failed = result.timeouts + result.create_timeouts + result.server_full + result.connect_errors;
+    let asked = result.wait.count();
+    let (per_second, is_open) = pool_cause::asked_per_second(plan, pool, asked, began.as_secs_f64());
+    result.causes = pool_cause::causes(&Figures {
+        size: result.size,
+        nesting: pool_cause::nesting(plan, pool),
+        seen: &seen,
+        timeouts: result.timeouts,
+        nested_timeouts: result.nested_timeouts,
+        create_timeouts: result.create_timeouts,
+        server_full: result.server_full,
+        connect_errors: result.connect_errors,
+        lent: asked.saturating_sub(failed),
+        is_gated: plan.groups.iter().any(|g| g.pool == pool && g.gate != Gate::None),
+        per_second,
+        is_open,
+        create: plan.pools[pool].create,
+        wait: plan.pools[pool].wait,
+        said: said(run, result.server_full > 0),
+    });
     result
+}
+
+/// What the server said of a connection that it didn't take.
+fn said(run: &Run, full: bool) -> Option<String> {
+    let all = run.rounds.iter().flat_map(|r| &r.tally.refusals);
+    let mut refused = all.filter(|(kind, _)| kind.step.is_none() && kind.outcome == Outcome::Refused);
+    let (_, first) = refused.find(|(kind, refused)| match full {
+        true => kind.sqlstate.is_some(),
+        false => kind.sqlstate.is_none() && refused.first.message.starts_with("cannot connect"),
+    })?;
+    // without the address before it and the advice behind it
+    let (_, why) = first.first.message.split_once(": ")?;
+    Some(why.split(" (SQLSTATE").next().unwrap_or(why).to_string())
 }
 
 fn settled(run: &Run) -> Option<Settled> {
@@ -330,29 +381,6 @@ fn settled(run: &Run) -> Option<Settled> {
         all.problem = all.problem.or_else(|| one.problem.clone());
     }
     Some(all)
-}
-
-fn merge_waits<'a>(all: impl Iterator<Item = &'a LockWaits>) -> Vec<LockWaits> {
-    let mut merged: Vec<LockWaits> = Vec::new();
-    for waits in all {
-        match merged.iter_mut().find(|m| m.relation == waits.relation) {
-            None => merged.push(waits.clone()),
-            Some(known) => {
-                known.waits += waits.waits;
-                known.total_ms += waits.total_ms;
-                known.max_ms = known.max_ms.max(waits.max_ms);
-                for (who, n) in &waits.behind {
-                    match known.behind.iter_mut().find(|(w, _)| w == who) {
-                        Some((_, count)) => *count += n,
-                        None => known.behind.push((who.clone(), *n)),
-                    }
-                }
-                known.behind.sort_by_key(|(_, n)| std::cmp::Reverse(*n));
-            }
-        }
-    }
-    merged.sort_by(|a, b| b.total_ms.total_cmp(&a.total_ms));
-    merged
 }
 
 fn ms(duration: Duration) -> f64 {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use super::alarm::Alarm;
 use super::arena::Arena;
 use super::contest::Chair;
 use super::draw::Ticket;
@@ -14,7 +15,7 @@ use crate::scenario::{Group, Pause, Schedule};
 
 /// A session, and what it has between its attempts.
 pub(crate) struct Session<'a> {
-    pub(crate) arena: &'a Arena<'a>,
+    pub(crate) arena: &'a Arena,
     pub(crate) seat: usize,
     pub(crate) chair: Chair,
     pub(crate) group: &'a Group,
@@ -22,6 +23,8 @@ pub(crate) struct Session<'a> {
     pub(crate) rng: ChaCha8Rng,
     /// Kept over attempts, and while it thinks.
     pub(crate) lease: Option<Lease>,
+    /// For the limits of its statements.
+    pub(crate) alarm: Alarm,
     /// Whether the connection is its own as long as the round lasts.
     keeps: bool,
     iteration: u32,
@@ -38,7 +41,7 @@ pub(crate) struct Pass {
 }
 
 impl<'a> Session<'a> {
-    pub(crate) fn new(arena: &'a Arena<'a>, seat: usize, chair: Chair) -> Session<'a> {
+    pub(crate) fn new(arena: &'a Arena, seat: usize, chair: Chair) -> Session<'a> {
         let group = &arena.plan.groups[chair.group];
         let mut rng = ChaCha8Rng::seed_from_u64(arena.plan.seed);
         // the streams of attempts have a round in their lower half that is never this large
@@ -50,6 +53,7 @@ impl<'a> Session<'a> {
             group,
             rng,
             lease: None,
+            alarm: Alarm::new(),
             // where there is a connection for everybody, nobody asks for one again and again
             keeps: arena.round > 0 && arena.plan.pools[group.pool].size.is_none(),
             iteration: 0,

@@ -80,6 +80,8 @@ pub(crate) struct PoolTally {
 pub(crate) struct StepTally {
     pub(crate) outcomes: Outcomes,
     pub(crate) latency: ByOutcome,
+    /// Over all of them.
+    pub(crate) took: Duration,
     /// Time it stood behind locks, as far as the samples have seen it.
     pub(crate) blocked: Duration,
     /// By key, like [`Tally::keys`].
@@ -162,6 +164,7 @@ impl GroupTally {
         for (all, one) in self.steps.iter_mut().zip(&other.steps) {
             all.outcomes.merge(&one.outcomes);
             all.latency.merge(&one.latency);
+            all.took += one.took;
             all.blocked += one.blocked;
         }
         self.tries += other.tries;
@@ -217,6 +220,7 @@ impl Tally {
         let tally = &mut self.groups[group].steps[step];
         tally.outcomes.add(outcome);
         tally.latency.record(outcome, took);
+        tally.took += took;
         tally.keys[key].add(outcome);
         if let Some(times) = &mut tally.key_times {
             times[key].push(u32::try_from(took.as_micros()).unwrap_or(u32::MAX));

@@ -111,9 +111,11 @@ impl Plan {
         self.pools[pool].size.unwrap_or_else(|| of_pool.map(used).sum())
     }
 
-    /// Connections over all pools.
-    pub fn connections(&self) -> u32 {
-        (0..self.pools.len()).map(|pool| self.pool_size(pool)).sum()
+    /// Connections that the pools open before the race. Those that are made on demand may meet a full server: that is what
+    /// they are for.
+    pub fn connections_at_start(&self) -> u32 {
+        let at_start = (0..self.pools.len()).filter(|pool| !self.pools[*pool].on_demand);
+        at_start.map(|pool| self.pool_size(pool)).sum()
     }
 }
 

@@ -222,7 +222,7 @@ fn judge_rule(rule: &Rule, race: &Race) -> Judgement {
             let rounds = race
                 .rounds
                 .iter()
-                .map(|round| (round.round, figure_count(rule, round, race)));
+                .map(|round| (round.round, judge_count(rule, round, race)));
             worst(rounds.collect())
         }
     };
@@ -241,6 +241,30 @@ fn judge_rule(rule: &Rule, race: &Race) -> Judgement {
     }
 }
 
+/// A rule in a round; where that was cut short, the attempts that were not made may have mended it.
+fn judge_count(rule: &Rule, round: &RoundResult, race: &Race) -> Figured {
+    let figured = figure_count(rule, round, race);
+    if !round.cut_short || figured.state != State::Broken {
+        return figured;
+    }
+    let stays_broken = match (&rule.measure, rule.must) {
+        // those that the end itself has interrupted
+        (Measure::Event(Event::Interrupted), _) => false,
+        (_, Must::Count { .. }) => {
+            not_too_large(rule).is_some_and(|rule| figure_count(&rule, round, race).state == State::Broken)
+        }
+        _ => true,
+    };
+    match stays_broken {
+        true => figured,
+        false => Figured {
+            state: State::NoData,
+            text: format!("{} when the round was cut short", figured.text),
+            ..figured
+        },
+    }
+}
+
 /// A count in the control, where it can be compared with that of a round.
 fn figure_control(rule: &Rule, control: &RoundResult, race: &Race) -> Option<Figured> {
     let Must::Count { per_key, .. } = rule.must else {
@@ -248,7 +272,7 @@ fn figure_control(rule: &Rule, control: &RoundResult, race: &Race) -> Option<Fig
     };
     let planned: Option<u64> = race.groups.iter().map(|g| g.attempts).sum();
     if planned.is_some_and(|planned| control.attempts.total() >= planned) {
-        return Some(figure_count(rule, control, race));
+        return Some(judge_count(rule, control, race));
     }
     // fewer attempts have smaller counts: one that is too large tells all the same
     let figured = figure_count(&not_too_large(rule)?, control, race);

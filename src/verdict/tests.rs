@@ -48,6 +48,7 @@ fn round(number: u32, winners: &[u64]) -> RoundResult {
         waves: Vec::new(),
         checks: Vec::new(),
         duration_ms: 1.0,
+        cut_short: false,
     }
 }
 
@@ -281,6 +282,49 @@ fn times_are_shown_with_three_figures() {
         [show(7), show(1_234), show(12_345), show(123_456), show(2_000_000)],
         ["7 µs", "1.23 ms", "12.3 ms", "123 ms", "2.00 s"]
     );
+}
+
+#[test]
+fn of_a_round_that_was_cut_short_only_what_no_more_attempts_could_mend_is_told() {
+    let verdict_of = |measure: &str, must: &str, winners: &[u64]| {
+        let cut_short = RoundResult {
+            cut_short: true,
+            interrupted: 3,
+            ..round(2, winners)
+        };
+        let rules = [Rule::parse(measure, must, NAMES).unwrap()];
+        let race = Race {
+            cut_short: Some("interrupted".into()),
+            ..race(None, vec![round(1, &[1, 1]), cut_short])
+        };
+        judge(&rules, &race).outcome
+    };
+    for (measure, must, winners, expected) in [
+        ("hold.accepted", "== 1 per key", [0, 1], Judged::Interrupted),
+        ("hold.accepted", "== 1 per key", [1, 2], Judged::Failed),
+        ("attempts.accepted", ">= 2", [0, 1], Judged::Interrupted),
+        ("attempts.accepted", "< 3", [2, 1], Judged::Failed),
+        ("interrupted", "== 0", [1, 1], Judged::Interrupted),
+    ] {
+        assert_eq!(
+            verdict_of(measure, must, &winners),
+            expected,
+            "{measure} {must} {winners:?}"
+        );
+    }
+}
+
+#[test]
+fn a_share_that_attempts_in_doubt_may_have_kept_is_not_broken() {
+    for (in_doubt, expected) in [(0, State::Broken), (1, State::NoData), (4, State::NoData)] {
+        let mut round = round(1, &[4]);
+        round.attempts = Outcomes {
+            in_doubt,
+            ..outcomes(4, 5 - 4 + 4 - in_doubt)
+        };
+        let rules = [Rule::parse("attempts.accepted", "rate >= 50%", NAMES).unwrap()];
+        assert_eq!(judge(&rules, &race(None, vec![round])).rules[0].state, expected);
+    }
 }
 
 #[test]

@@ -5,8 +5,8 @@ use std::collections::HashSet;
 use serde_json::Value;
 
 use super::list;
-use crate::common::Sandbox;
 use crate::common::run::{broken_rules, rule};
+use crate::common::{Sandbox, project};
 
 fn bundled() -> Value {
     Sandbox::new().run("list --format json").exits(0).json()
@@ -102,6 +102,10 @@ fn the_right_procedures_pass_every_scenario_without_a_word() {
     assert!(scenarios.len() >= 7, "{scenarios:#?}");
     for scenario in scenarios {
         let name = scenario["name"].as_str().unwrap();
+        // those of a pool show what goes wrong: tests/contend/pool.rs
+        if !project().join(format!("scenarios/hotel/{name}.toml")).is_file() {
+            continue;
+        }
         for _ in 0..2 {
             let run = sandbox
                 .run(&format!("contend {name} --rounds 2 --format json"))

@@ -10,16 +10,22 @@
 mod common;
 
 mod bundled;
+mod deadlocks;
 mod gates;
+mod hanging;
 mod interrupt;
 mod limits;
+mod moments;
 mod outcomes;
 mod places;
+mod pool;
+mod progress;
 mod rates;
 mod reports;
 mod retries;
 mod rules;
 mod schedules;
+mod server_death;
 mod settled;
 mod transactions;
 mod values;

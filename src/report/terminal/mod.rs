@@ -2,7 +2,10 @@
 
 mod findings;
 mod groups;
+mod locks;
+mod pool;
 mod race;
+mod sweep;
 mod table;
 
 use std::io::{self, Write};
@@ -12,6 +15,8 @@ use anstyle::{AnsiColor, Style as Ansi};
 use super::Report;
 use crate::verdict::{Cause, Judged, Judgement, State, Verdict};
 use table::Table;
+
+pub use sweep::write_sweep;
 
 /// How wide, and whether in colour.
 #[derive(Clone, Copy, Debug, Default)]

@@ -1,16 +1,15 @@
-//! The sections of a race: winners, outcomes, groups, how they met, waits, deadlocks, pool, latency.
+//! The sections of a race: winners, outcomes, groups, how they met, waits, deadlocks, pools, latency.
 
 use std::io::{self, Write};
 use std::time::Duration;
 
-use super::{Paper, Table, groups};
+use super::{Paper, Table, groups, locks, pool};
 use crate::outcome::Outcome;
-use crate::report::{PoolResult, Race, Reason, RoundResult, StepResult, Times, WaveResult};
+use crate::report::{Race, Reason, RoundResult, StepResult, Times, WaveResult};
 use crate::scenario::Figure;
 use crate::verdict::{name_key, show_time};
-use crate::watch::{Deadlock, Member};
 
-/// Keys, reasons and deadlocks that are listed; the JSON form has all.
+/// Keys and reasons that are listed; the JSON form has all.
 const LISTED: usize = 8;
 /// Errors of which all is told.
 const EXPLAINED: usize = 3;
@@ -24,9 +23,9 @@ pub(super) fn write<W: Write>(paper: &mut Paper<'_, W>, race: &Race) -> io::Resu
     outcomes(paper, race)?;
     groups::write(paper, race)?;
     meeting(paper, race)?;
-    deadlocks(paper, race)?;
+    locks::write(paper, race)?;
     for one in &race.pools {
-        pool(paper, one)?;
+        pool::write(paper, one)?;
     }
     latency(paper, race)
 }
@@ -199,141 +198,16 @@ fn meeting<W: Write>(paper: &mut Paper<'_, W>, race: &Race) -> io::Result<()> {
             paper.line(2, &format!("first to last start: {skew} at most"))?;
         }
     }
-    let mut table = Table::with_header(&["lock waits on", ">seen", ">in all", ">longest", "behind"]);
-    for waits in race.lock_waits.iter().take(LISTED) {
-        let behind = waits.behind.iter().take(NAMED).map(|(who, n)| format!("{who} ({n})"));
-        table.row([
-            waits.relation.clone().unwrap_or_else(|| "(no table shown)".into()),
-            waits.waits.to_string(),
-            format!("{:.0} ms", waits.total_ms),
-            format!("{:.0} ms", waits.max_ms),
-            behind.collect::<Vec<_>>().join(", "),
-        ]);
-    }
-    if table.is_empty() {
-        paper.line(
-            2,
-            &format!("no lock wait was seen outside the gate, in {} samples", race.samples),
-        )?;
-    } else {
-        paper.table(2, table)?;
-    }
-    Ok(())
-}
-
-fn deadlocks<W: Write>(paper: &mut Paper<'_, W>, race: &Race) -> io::Result<()> {
-    let met: u64 = race.rounds.iter().map(|r| r.deadlocks).sum();
-    let server = race.server_deadlocks.unwrap_or(0);
-    if met == 0 && server == 0 {
-        return Ok(());
-    }
-    let counted = match race.server_deadlocks {
-        Some(n) if n as u64 == met => "the server's counter agrees".to_string(),
-        Some(n) => format!("the server counted {n}, and sessions outside the race may have had some"),
-        None => "the server's counter could not be read".into(),
-    };
-    paper.title(&format!("Deadlocks: {met} ({counted})"))?;
-    for deadlock in race.deadlocks.iter().take(LISTED) {
-        cycle(paper, deadlock)?;
-    }
-    more(paper, race.deadlocks.len(), "kinds of cycles")
-}
-
-fn cycle<W: Write>(paper: &mut Paper<'_, W>, deadlock: &Deadlock) -> io::Result<()> {
-    let times = match deadlock.count {
-        1 => format!("in round {}", deadlock.round),
-        n => format!("one of {n} alike, in round {}", deadlock.round),
-    };
-    paper.line(2, &format!("a cycle of {}, {times}:", deadlock.cycle.len()))?;
-    for member in &deadlock.cycle {
-        let step = member.step.as_ref().map(|s| format!(" in {s}")).unwrap_or_default();
-        let blocker = deadlock.cycle.iter().find(|m| m.pid == member.blocked_by);
-        let blocker = blocker.map_or_else(|| format!("process {}", member.blocked_by), name);
-        let row = match (&member.relation, &member.row) {
-            (Some(relation), Some(row)) => format!(", for row {row} of {relation}"),
-            (Some(relation), None) => format!(", in {relation}"),
-            _ => String::new(),
-        };
-        let fate = if member.victim { "; the server ended it" } else { "" };
-        paper.line(
-            4,
-            &format!(
-                "{}{step} waits for {blocker}{row} ({}){fate}",
-                name(member),
-                member.waits_for
-            ),
-        )?;
-        if let Some(statement) = &member.statement {
-            paper.line(8, &statement.split_whitespace().collect::<Vec<_>>().join(" "))?;
-        }
-        if !member.parameters.is_empty() {
-            let pair = |(n, v): &(String, Option<String>)| format!(":{n} = {}", v.as_deref().unwrap_or("NULL"));
-            paper.line(
-                8,
-                &format!(
-                    "with {}",
-                    member.parameters.iter().map(pair).collect::<Vec<_>>().join(", ")
-                ),
-            )?;
-        }
-        for at in &member.at {
-            paper.line(8, &format!("at {at}"))?;
-        }
-    }
-    Ok(())
-}
-
-fn name(member: &Member) -> String {
-    member
-        .session
-        .clone()
-        .unwrap_or_else(|| format!("process {}", member.pid))
-}
-
-fn pool<W: Write>(paper: &mut Paper<'_, W>, pool: &PoolResult) -> io::Result<()> {
-    let failed = pool.timeouts + pool.create_timeouts + pool.server_full + pool.connect_errors;
-    if failed == 0 && pool.causes.is_empty() && pool.size >= pool.sessions {
-        return Ok(());
-    }
-    let named = match pool.name.as_str() {
-        "pool" => "Pool".to_string(),
-        name => format!("Pool {name}"),
-    };
-    paper.title(&format!(
-        "{named}: {} connections for {} sessions",
-        pool.size, pool.sessions
-    ))?;
-    let figure = |f| pool.wait.figure(f).map_or("none".into(), show_time);
-    let mut text = format!(
-        "wait for a connection: med {}, p95 {}, max {}",
-        figure(Figure::Percentile(50.0)),
-        figure(Figure::Percentile(95.0)),
-        figure(Figure::Max),
-    );
-    for (n, what) in [
-        (pool.timeouts, "timed out"),
-        (pool.create_timeouts, "were too slow to connect"),
-        (pool.server_full, "met a full server"),
-        (pool.connect_errors, "could not connect"),
-    ] {
-        if n > 0 {
-            text.push_str(&format!("; {n} {what}"));
-        }
-    }
-    paper.line(2, &text)?;
-    for cause in &pool.causes {
-        paper.line(2, &cause.text)?;
-    }
     Ok(())
 }
 
 fn latency<W: Write>(paper: &mut Paper<'_, W>, race: &Race) -> io::Result<()> {
-    let blocked = race.steps.iter().any(|s| s.blocked_ms > 0.0);
-    let mut titles = vec!["step", ">count", ">min", ">avg", ">med", ">p95", ">p99", ">max"];
-    if blocked {
-        titles.push(">behind locks");
+    let mut header = vec!["step", ">count", ">min", ">avg", ">med", ">p95", ">p99", ">max"];
+    let any_blocked = race.steps.iter().any(|s| s.blocked_ms > 0.0);
+    if any_blocked {
+        header.push(">blocked");
     }
-    let mut table = Table::with_header(&titles);
+    let mut table = Table::with_header(&header);
     for step in race.steps.iter().filter(|s| s.latency.count() > 0) {
         let figure = |f| times(&step.latency, f);
         let mut row = vec![
@@ -346,8 +220,8 @@ fn latency<W: Write>(paper: &mut Paper<'_, W>, race: &Race) -> io::Result<()> {
             figure(Figure::Percentile(99.0)),
             figure(Figure::Max),
         ];
-        if blocked {
-            row.push(behind_locks(step));
+        if any_blocked {
+            row.push(blocked(step));
         }
         table.row(row);
     }
@@ -363,14 +237,12 @@ fn latency<W: Write>(paper: &mut Paper<'_, W>, race: &Race) -> io::Result<()> {
     paper.table(2, table)
 }
 
-/// The share of a step's time that it stood behind locks.
-fn behind_locks(step: &StepResult) -> String {
-    let average = step.latency.figure(Figure::Avg).unwrap_or_default();
-    let all_ms = average.as_secs_f64() * 1e3 * step.latency.count() as f64;
-    match step.blocked_ms > 0.0 && all_ms > 0.0 {
-        // samples may see a little more than there was
-        true => format!("{:.0}%", (100.0 * step.blocked_ms / all_ms).min(100.0)),
-        false => String::new(),
+/// The part of the time that was spent waiting for locks.
+fn blocked(step: &StepResult) -> String {
+    let total = step.blocked_ms + step.running_ms;
+    match step.blocked_ms {
+        ms if ms > 0.0 => format!("{:.0}%", ms / total * 100.0),
+        _ => String::new(),
     }
 }
 
