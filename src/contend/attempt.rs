@@ -61,6 +61,18 @@ struct Answered {
     blocked: Duration,
 }
 
+impl Answered {
+    /// A step that ended before it was sent.
+    fn unsent(step: usize, ending: Ending) -> Answered {
+        Answered {
+            step,
+            ending,
+            took: Duration::ZERO,
+            blocked: Duration::ZERO,
+        }
+    }
+}
+
 impl Session<'_> {
     /// Makes an attempt, and counts it.
     pub(crate) async fn attempt(&mut self, pass: Pass) {
@@ -371,12 +383,7 @@ impl Session<'_> {
                     let earlier = &self.group.steps[from].name;
                     let message = format!("`{}` needs a result of `{earlier}`, which returned no row", step.name);
                     let ending = Ending::local(Outcome::Error, message);
-                    answered.push(Answered {
-                        step: i,
-                        ending: ending.clone(),
-                        took: Duration::ZERO,
-                        blocked: Duration::ZERO,
-                    });
+                    answered.push(Answered::unsent(i, ending.clone()));
                     return Tried::Ended(ending);
                 }
             };
@@ -389,7 +396,7 @@ impl Session<'_> {
                         arena.board.took(self.seat, second.pid);
                         let run = match self.settings(&second).await {
                             Ok(()) => self.step(course, i, step, &second, values, gated).await,
-                            Err(ending) => Some((ending, Duration::ZERO, None)),
+                            Err(ending) => Some((Answered::unsent(i, ending), None)),
                         };
                         drop(second);
                         arena.board.gave_back_second(self.seat);
@@ -434,13 +441,7 @@ impl Session<'_> {
         let statement = match self.prepared(course, at, step, lease).await {
             Ok(statement) => statement,
             Err(ending) => {
-                let answered = Answered {
-                    step: index,
-                    ending,
-                    took: Duration::ZERO,
-                    blocked: Duration::ZERO,
-                };
-                return Some((answered, None));
+                return Some((Answered::unsent(index, ending), None));
             }
         };
         let start = match gate {
