@@ -211,3 +211,31 @@ fn what_holds_up_the_driver_itself_shows_in_latency_too() {
     );
     assert!(number(&group["lag"]["max_ms"]) >= 700.0, "{group:#}");
 }
+
+#[test]
+fn the_first_starts_find_their_sessions_there() {
+    let sandbox = Sandbox::new();
+    let server = server_with_work(&sandbox);
+    for start in ["0s", "100ms"] {
+        let report = race(
+            &sandbox,
+            &server,
+            &format!(
+                r#"
+                rounds = 10
+                [[sessions]]
+                name     = "a"
+                sessions = 60
+                start    = "{start}"
+                schedule = {{ kind = "constant-rate", rate = "200/s", duration = "100ms" }}
+                steps    = [{{ name = "work", sql = "select work(:session, 0)" }}]
+                [expect]
+                dropped = "== 0"
+                "#
+            ),
+        )
+        .exits(0)
+        .json();
+        assert_eq!(outcomes(&report["race"]["attempts"]), [("accepted", 200)], "{start}");
+    }
+}
