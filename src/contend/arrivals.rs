@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::arena::Arena;
 use crate::scenario::Ramp;
@@ -17,6 +17,7 @@ const CLOCK_NAP_MAX: Duration = Duration::from_millis(50);
 #[derive(Debug, Default)]
 pub(crate) struct Arrivals {
     free: Mutex<Free>,
+    came: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -37,11 +38,28 @@ impl Arrivals {
             }
             free.waiting.push_back(sender);
         }
+        self.came.notify_one();
         receiver.await.ok()
+    }
+
+    /// Waits until all sessions are there: no start may be dropped because they had yet to come.
+    async fn all_there(&self, sessions: u32) {
+        loop {
+            let came = self.came.notified();
+            let there = self.free.lock().unwrap_or_else(PoisonError::into_inner).waiting.len();
+            if there >= sessions as usize {
+                return;
+            }
+            came.await;
+        }
     }
 
     /// Hands out the starts of a group until its schedule is over or the round is stopped.
     pub(crate) async fn keep(&self, arena: &Arena, group: usize, ramp: &Ramp, began: Instant) {
+        tokio::select! {
+            () = self.all_there(arena.plan.groups[group].sessions) => {}
+            () = arena.stop.requested() => {}
+        }
         let mut due = clock(ramp.clone(), began);
         loop {
             let start = tokio::select! {

@@ -58,6 +58,18 @@ struct Answered {
     blocked: Duration,
 }
 
+impl Answered {
+    /// A step that ended before it was sent.
+    fn unsent(step: usize, ending: Ending) -> Answered {
+        Answered {
+            step,
+            ending,
+            took: Duration::ZERO,
+            blocked: Duration::ZERO,
+        }
+    }
+}
+
 impl Session<'_> {
     /// Makes an attempt, and counts it.
     pub(crate) async fn attempt(&mut self, pass: Pass) {
@@ -255,10 +267,8 @@ impl Session<'_> {
         lease: &Lease,
         answered: &mut Vec<Answered>,
     ) -> Tried {
-        if let Some(sql) = &self.arena.prepared.settings[self.chair.group]
-            && let Err(error) = lease.settings(self.chair.group, sql).await
-        {
-            return self.not_begun(Ending::of(&error, &[]));
+        if let Err(ending) = self.settings(lease).await {
+            return self.not_begun(ending);
         }
         let Some(begin) = &self.arena.prepared.begin[self.chair.group] else {
             return self.steps(pass, drawn, course, first, lease, answered).await;
@@ -276,6 +286,16 @@ impl Session<'_> {
                 tried
             }
         }
+    }
+
+    /// Gives a connection the settings of the group.
+    async fn settings(&self, lease: &Lease) -> Result<(), Ending> {
+        let group = self.chair.group;
+        let Some(sql) = &self.arena.prepared.settings[group] else {
+            return Ok(());
+        };
+        let set = lease.settings(group, sql).await;
+        set.map_err(|error| Ending::of(&error, &[]))
     }
 
     /// It came to no step.
@@ -369,12 +389,7 @@ impl Session<'_> {
                     let earlier = &self.group.steps[from].name;
                     let message = format!("`{}` needs a result of `{earlier}`, which returned no row", step.name);
                     let ending = Ending::local(Outcome::Error, message);
-                    answered.push(Answered {
-                        step: i,
-                        ending: ending.clone(),
-                        took: Duration::ZERO,
-                        blocked: Duration::ZERO,
-                    });
+                    answered.push(Answered::unsent(i, ending.clone()));
                     return Tried::Ended(ending);
                 }
             };
@@ -385,7 +400,10 @@ impl Session<'_> {
                 match self.acquire(course, true).await {
                     Some(Ok(second)) => {
                         arena.board.took(self.seat, second.pid);
-                        let run = self.step(course, i, step, &second, values, gated).await;
+                        let run = match self.settings(&second).await {
+                            Ok(()) => self.step(course, i, step, &second, values, gated).await,
+                            Err(ending) => Some((Answered::unsent(i, ending), None)),
+                        };
                         drop(second);
                         arena.board.gave_back_second(self.seat);
                         run
@@ -429,13 +447,7 @@ impl Session<'_> {
         let statement = match self.prepared(course, at, step, lease).await {
             Ok(statement) => statement,
             Err(ending) => {
-                let answered = Answered {
-                    step: index,
-                    ending,
-                    took: Duration::ZERO,
-                    blocked: Duration::ZERO,
-                };
-                return Some((answered, None));
+                return Some((Answered::unsent(index, ending), None));
             }
         };
         let start = match gate {

@@ -62,7 +62,12 @@ impl<'a> Session<'a> {
 
     /// Makes attempts until the schedule is over or the round is stopped.
     pub(crate) async fn run(mut self) {
-        if self.arena.pause(self.group.start).await {
+        // starts at a rate come when they are due, and find their sessions waiting
+        let start = match self.group.schedule {
+            Schedule::Rate { .. } => Duration::ZERO,
+            _ => self.group.start,
+        };
+        if self.arena.pause(start).await {
             self.follow().await;
         }
         self.give_back();

@@ -328,6 +328,42 @@ steps = [{ name = "s", sql = "select :session" }]
     }
 
     #[test]
+    fn a_group_may_say_all_that_there_is_to_say() {
+        let text = GOOD.replace(
+            "sessions = 2",
+            r#"
+            schedule = { kind = "ramping", start = 0, ramp_down = "1s", stages = [{ duration = "2s", target = 7 }] }
+            start = "3s"
+            grace = "4s"
+            think = "5ms..6ms"
+            hold = true
+            transaction = { isolation = "repeatable-read", read_only = true }
+            settings = { lock_timeout = "1500ms" }
+            timeout = "7s"
+            retry = { times = 5, budget = "8s" }
+            pool = "small"
+            leak = ["in_doubt"]
+            settle = "select from t where id = :session""#,
+        );
+        let plan = load_text(&format!("{text}\n[pools.small]\nsize = 3\nopen = \"on-demand\"\n")).unwrap();
+        let group = &plan.groups[0];
+        assert_eq!(
+            (group.sessions, group.schedule.name(), group.gate),
+            (7, "ramping", Gate::None)
+        );
+        assert_eq!((group.start.as_secs(), group.grace.as_secs()), (3, 4));
+        assert_eq!((group.think.from.as_millis(), group.think.to.as_millis()), (5, 6));
+        let begin = group.transaction.unwrap().begin();
+        assert_eq!(begin, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
+        assert_eq!(group.settings, [("lock_timeout".to_string(), "1500ms".to_string())]);
+        let retry = group.retry.as_ref().unwrap();
+        assert_eq!((retry.times, retry.on.len(), retry.backoff.as_millis()), (5, 2, 10));
+        assert_eq!((group.pool, plan.pool_size(1), plan.pools[1].on_demand), (1, 3, true));
+        assert!(group.holds && group.settle.is_some() && group.leak.len() == 1);
+        assert_eq!(plan.rules[1..], Rule::of_every_run(true));
+    }
+
+    #[test]
     fn wrong_files_show_place_and_expectation() {
         for (from, to, line, parts) in [
             (
@@ -351,6 +387,79 @@ steps = [{ name = "s", sql = "select :session" }]
                 &["needs `iterations`"],
             ),
             ("sessions = 2", "sessions = 2 2", 5, &["sessions = 2 2"]),
+            ("sessions = 2", "", 4, &["needs `sessions`"]),
+            (
+                "sessions = 2",
+                "sessions = 2\nschedule = { kind = \"constant\", duration = \"1s\", iterations = 3 }",
+                6,
+                &["no use for `iterations`", "expected `duration`"],
+            ),
+            (
+                "sessions = 2",
+                "sessions = 2\nschedule = { kind = \"constant-rate\", rate = \"150\", duration = \"1s\" }",
+                6,
+                &["`150` is no rate", "150/s"],
+            ),
+            (
+                "sessions = 2",
+                "sessions = 2\nschedule = { kind = \"ramping\", stages = [] }",
+                6,
+                &["needs `stages`"],
+            ),
+            (
+                "sessions = 2",
+                "sessions = 2\nschedule = { kind = \"ramping\", stages = [{ duration = \"1s\", target = 3 }] }",
+                6,
+                &["rise to 3 sessions", "leave `sessions` out"],
+            ),
+            (
+                "sessions = 2",
+                "sessions = 2\ngate = \"write\"\nstart = \"1s\"",
+                6,
+                &["a gate lets all sessions go together"],
+            ),
+            (
+                "sessions = 2",
+                "sessions = 2\nsettings = { lock_timout = \"1s\" }",
+                6,
+                &["`lock_timout` can't be set", "did you mean `lock_timeout`?"],
+            ),
+            (
+                "sessions = 2",
+                "sessions = 2\ntransaction = { isolation = \"snapshot\" }",
+                6,
+                &["snapshot", "serializable"],
+            ),
+            (
+                "sessions = 2",
+                "sessions = 2\nretry = { on = [\"4000\"] }",
+                6,
+                &["`4000` is no SQLSTATE"],
+            ),
+            (
+                "sessions = 2",
+                "sessions = 2\npool = \"pol\"",
+                6,
+                &["no pool", "did you mean `pool`?"],
+            ),
+            (
+                "sessions = 2",
+                "sessions = 2\nthink = \"soon\"",
+                6,
+                &["`soon` is no pause", "50ms..200ms"],
+            ),
+            (
+                "select :session",
+                "commit",
+                6,
+                &["`commit` can't be a step", "transaction = true"],
+            ),
+            (
+                "\"== 2\"",
+                "{ must = \"== 2\", aborts = true }",
+                8,
+                &["unknown field `aborts`", "grace"],
+            ),
             (
                 ":session\"",
                 ":sesion\"",

@@ -186,3 +186,27 @@ fn a_wait_for_a_connection_ends_with_the_schedule() {
     let took = number(&report["race"]["rounds"][0]["duration_ms"]);
     assert!(took < 20_000.0, "{took}");
 }
+
+#[test]
+fn a_second_connection_has_the_settings_of_its_group_too() {
+    let sandbox = Sandbox::new();
+    let server = sandbox.server();
+    let report = race(
+        &sandbox,
+        &server,
+        r#"
+        [[sessions]]
+        name     = "a"
+        sessions = 2
+        gate     = "none"
+        settings = { lock_timeout = "150ms" }
+        steps    = [
+          { name = "one", sql = "select pg_backend_pid() as pid from pg_sleep(0.1)" },
+          { name = "two", sql = "select 1 / (current_setting('lock_timeout') = '150ms' and pg_backend_pid() <> :pid)::int", connection = "second" },
+        ]
+        "#,
+    )
+    .exits(0)
+    .json();
+    assert_eq!(outcomes(&report["race"]["attempts"]), [("accepted", 2)]);
+}

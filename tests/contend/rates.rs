@@ -3,6 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use super::{count, group, number, outcomes, race, server_with_work, start};
@@ -174,4 +175,67 @@ fn under_a_rate_the_wait_for_a_connection_counts_too() {
     assert_eq!(outcomes(&report["race"]["attempts"]), [("accepted", 10)]);
     let rules = &report["verdict"]["rules"];
     assert!((0..2).all(|i| rules[i]["state"] == "held"), "{rules:#}");
+}
+
+#[test]
+fn what_holds_up_the_driver_itself_shows_in_latency_too() {
+    let sandbox = Sandbox::new();
+    let server = server_with_work(&sandbox);
+    let run = start(
+        &sandbox,
+        &server,
+        r#"
+        [[sessions]]
+        name     = "a"
+        sessions = 90
+        schedule = { kind = "constant-rate", rate = "50/s", duration = "2s" }
+        steps    = [{ name = "work", sql = "select work(:session, 0)" }]
+        "#,
+    );
+    wait_until("it goes well for a while", Duration::from_secs(30), || {
+        server.is("(select count(*) from done) >= 10")
+    });
+    run.signal(Signal::SIGSTOP);
+    thread::sleep(Duration::from_millis(800));
+    run.signal(Signal::SIGCONT);
+    let report = run.wait().json();
+    assert_eq!(
+        outcomes(&report["race"]["attempts"]),
+        [("accepted", 100)],
+        "none is lost"
+    );
+    let group = group(&report, "a");
+    assert!(
+        number(&group["latency"]["max_ms"]) >= 700.0,
+        "from when they were due: {group:#}"
+    );
+    assert!(number(&group["lag"]["max_ms"]) >= 700.0, "{group:#}");
+}
+
+#[test]
+fn the_first_starts_find_their_sessions_there() {
+    let sandbox = Sandbox::new();
+    let server = server_with_work(&sandbox);
+    for start in ["0s", "100ms"] {
+        let report = race(
+            &sandbox,
+            &server,
+            &format!(
+                r#"
+                rounds = 10
+                [[sessions]]
+                name     = "a"
+                sessions = 60
+                start    = "{start}"
+                schedule = {{ kind = "constant-rate", rate = "200/s", duration = "100ms" }}
+                steps    = [{{ name = "work", sql = "select work(:session, 0)" }}]
+                [expect]
+                dropped = "== 0"
+                "#
+            ),
+        )
+        .exits(0)
+        .json();
+        assert_eq!(outcomes(&report["race"]["attempts"]), [("accepted", 200)], "{start}");
+    }
 }

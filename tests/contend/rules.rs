@@ -59,6 +59,7 @@ fn a_rule_about_a_time_may_end_a_run_too() {
     let report = race(&sandbox, &server, &text).exits(2).json();
     assert_eq!(report["verdict"]["outcome"], "failed");
     assert!(report["race"]["cut_short"].as_str().unwrap().contains("act.latency"));
+    assert!(number(&report["race"]["rounds"][0]["duration_ms"]) < 30_000.0);
     assert_eq!(
         report["race"]["attempts"]["error"], 0,
         "who was under way is interrupted"
