@@ -61,7 +61,7 @@ pub(crate) struct PoolSeen {
 }
 
 impl PoolSeen {
-    /// A sample. `place` names the table that a process waits for.
+    /// A sample, so long after the round began. `table` names what a process waits for.
     pub(crate) fn record(
         &mut self,
         at: Duration,
@@ -70,7 +70,7 @@ impl PoolSeen {
         named: &HashMap<i32, Named>,
         table: impl Fn(i32) -> Option<String>,
     ) {
-        let last = self.last.replace(at).unwrap_or(at);
+        let last = self.last.replace(at).unwrap_or_default();
         let stood = at.saturating_sub(last).min(GAP_MAX);
         self.watched += stood;
         self.point((at, now.in_use, now.waiting));
