@@ -2,7 +2,7 @@
 # make test   all tests
 # make lint   what CI checks beside the tests
 # make matrix every bug and every scenario, 20 times each
-# make bench  how long it takes
+# make bench  how long it takes, how surely it shows a bug, how well schedules are kept, what it costs beside pgbench
 # Each installs a PostgreSQL server first if there is none.
 
 CARGO ?= cargo
@@ -25,7 +25,7 @@ matrix: postgres
 	@$(CARGO) bench --quiet --bench matrix
 
 bench: postgres
-	@$(CARGO) bench --quiet --bench verdict --bench detection
+	@$(CARGO) bench --quiet --bench verdict --bench detection --bench schedules --bench throughput
 
 postgres:
 	@scripts/ensure-postgres

@@ -7,12 +7,16 @@
     reason = "a bench prints, and stops when something is wrong"
 )]
 
-use std::path::Path;
+mod common;
+
 use std::process::Command;
 
 use db_race::place::Place;
 use db_race::scenario::{self, Overrides};
+use db_race::stop::Stop;
 use serde_json::Value;
+
+use common::pgbench;
 
 const RUNS: usize = 20;
 const CALL: &str = "select hold_id from create_booking_hold(1, array['2030-06-01']::date[], 1, :client_id);";
@@ -28,7 +32,9 @@ async fn main() {
         ..Overrides::default()
     };
     let plan = scenario::load("last-room", &overrides).expect("a plan");
-    let place = Place::of(&plan, None, &Default::default()).await.expect("a server");
+    let place = Place::of(&plan, None, &Default::default(), &Stop::default())
+        .await
+        .expect("a server");
     let server = place.server().expect("a throwaway server");
     let client = place.target.connect("bench").await.expect("a connection");
     let setup = &plan.setup.as_ref().expect("a setup").text;
@@ -65,11 +71,6 @@ async fn main() {
 
 fn report(how: &str, shows: usize) {
     println!("{how:55} {shows:>2}");
-}
-
-fn pgbench(bin_dir: &Path) -> Command {
-    let beside = bin_dir.join("pgbench");
-    Command::new(if beside.exists() { beside } else { "pgbench".into() })
 }
 
 fn db_race(sessions: &str, gate: &str) -> bool {

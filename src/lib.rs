@@ -14,8 +14,9 @@
 //!
 //! # async fn race() -> Result<(), Box<dyn std::error::Error>> {
 //! let plan = scenario::load("last-room", &scenario::Overrides::default())?;
-//! let place = Place::of(&plan, None, &Default::default()).await?;
-//! let (race, _server) = contend::run(&plan, &place.target, &Stop::default(), &mut |_| {}).await?;
+//! let stop = Stop::default();
+//! let place = Place::of(&plan, None, &Default::default(), &stop).await?;
+//! let (race, _server) = contend::run(&plan, &place.target, &stop, &mut |_| {}).await?;
 //! place.leave().await?;
 //! let verdict = verdict::judge(&plan.rules, &race);
 //! assert_eq!(verdict.outcome, verdict::Judged::Passed, "{:?}", verdict.reasons);

@@ -4,12 +4,15 @@
 //! - A bundled system on a server of the user's: a database of its own there, dropped at the end. Nothing else is touched.
 //! - No system: the user's database as it is.
 
+use std::time::Duration;
+
 use tokio_postgres::error::ErrorPosition;
 
 use crate::postgres::server::{Options, Server, ServerError};
-use crate::postgres::{ConnectError, Target, explain};
+use crate::postgres::{ConnectError, Target, explain, interruptible};
 use crate::scenario::Plan;
 use crate::source::{FileError, Source, offset_of};
+use crate::stop::Stop;
 use crate::system::{Bug, System};
 
 /// A database to run on. [`Place::leave`] it at the end.
@@ -43,6 +46,9 @@ pub enum PlaceError {
         /// The server's reason.
         why: String,
     },
+    /// A stop was asked for before it was ready.
+    #[error("interrupted before there was a database to run on")]
+    Interrupted,
     /// There is nothing to run on.
     #[error("{0} names no system, so it needs a database: give --url or set DATABASE_URL")]
     NoDatabase(String),
@@ -76,7 +82,7 @@ impl Place {
     ///
     /// # Errors
     /// [`PlaceError`]; nothing is left behind.
-    pub async fn of(plan: &Plan, target: Option<Target>, options: &Options) -> Result<Place, PlaceError> {
+    pub async fn of(plan: &Plan, target: Option<Target>, options: &Options, stop: &Stop) -> Result<Place, PlaceError> {
         let Some(system) = &plan.system else {
             return match target {
                 Some(target) => Ok(Place::existing(target)),
@@ -84,25 +90,25 @@ impl Place {
             };
         };
         let place = match target {
-            Some(target) => Place::new_database(target, &system.name).await?,
+            Some(target) => Place::new_database(target, &system.name, stop).await?,
             None => {
                 let sessions = plan.connections_at_start() + CONNECTIONS_BESIDE;
                 let options = Options {
                     max_connections: options.max_connections.max(sessions),
                     ..options.clone()
                 };
-                Place::throwaway(&options).await?
+                Place::throwaway(&options, stop).await?
             }
         };
-        place.with(system, plan.bug.as_ref()).await
+        place.with(system, plan.bug.as_ref(), stop).await
     }
 
     /// The place with a system installed.
     ///
     /// # Errors
     /// [`PlaceError`]; then the place has been left.
-    pub async fn with(self, system: &System, bug: Option<&Bug>) -> Result<Place, PlaceError> {
-        match self.install(system, bug).await {
+    pub async fn with(self, system: &System, bug: Option<&Bug>, stop: &Stop) -> Result<Place, PlaceError> {
+        match self.install(system, bug, stop).await {
             Ok(()) => Ok(self),
             Err(error) => {
                 // the first error is the one to mend
@@ -115,9 +121,12 @@ impl Place {
     /// Starts a throwaway server.
     ///
     /// # Errors
-    /// [`PlaceError::Server`] when there are no server binaries or it doesn't start.
-    pub async fn throwaway(options: &Options) -> Result<Place, PlaceError> {
-        let server = Server::start(options).await?;
+    /// [`PlaceError::Server`] when there are no server binaries or it doesn't start, [`PlaceError::Interrupted`].
+    pub async fn throwaway(options: &Options, stop: &Stop) -> Result<Place, PlaceError> {
+        let server = tokio::select! {
+            server = Server::start(options) => server?,
+            () = stop.requested() => return Err(PlaceError::Interrupted),
+        };
         Ok(Place {
             target: Target::new(server.config()).ours(),
             server: Some(server),
@@ -137,15 +146,20 @@ impl Place {
     /// A new database on the user's server.
     ///
     /// # Errors
-    /// [`PlaceError::Create`] when the user may not create one.
-    pub async fn new_database(target: Target, system: &str) -> Result<Place, PlaceError> {
+    /// [`PlaceError::Create`] when the user may not create one, [`PlaceError::Interrupted`].
+    pub async fn new_database(target: Target, system: &str, stop: &Stop) -> Result<Place, PlaceError> {
         use std::hash::{BuildHasher, RandomState};
         let word: String = system.chars().filter(char::is_ascii_alphanumeric).take(20).collect();
         // letters, digits and underscores only: it needs no quoting
         let random = RandomState::new().hash_one(0u8) as u32;
         let name = format!("db_race_{}_{random:08x}", word.to_lowercase());
-        let admin = target.connect("control").await?;
-        let created = admin.batch_execute(&format!("create database {name}")).await;
+        let admin = tokio::select! {
+            admin = target.connect("control") => admin?,
+            () = stop.requested() => return Err(PlaceError::Interrupted),
+        };
+        let create = format!("create database {name}");
+        let created = admin.batch_execute(&create);
+        let created = interruptible(&admin, stop, Duration::ZERO, created).await;
         created.map_err(|error| PlaceError::Create {
             name: name.clone(),
             address: target.address(),
@@ -163,16 +177,24 @@ impl Place {
         self.server.is_some()
     }
 
+    /// Whether leaving it ends all that runs on it.
+    pub fn is_made_for_the_run(&self) -> bool {
+        self.server.is_some() || self.made.is_some()
+    }
+
     /// The throwaway server.
     pub fn server(&self) -> Option<&Server> {
         self.server.as_ref()
     }
 
     /// Runs a system's files, then the bug's.
-    async fn install(&self, system: &System, bug: Option<&Bug>) -> Result<(), PlaceError> {
+    async fn install(&self, system: &System, bug: Option<&Bug>, stop: &Stop) -> Result<(), PlaceError> {
         let client = self.target.connect("control").await?;
         for source in system.files.iter().chain(bug.map(|b| &b.source)) {
-            let done = client.batch_execute(&source.text).await;
+            if stop.is_requested() {
+                return Err(PlaceError::Interrupted);
+            }
+            let done = interruptible(&client, stop, Duration::ZERO, client.batch_execute(&source.text)).await;
             done.map_err(|error| install_error(source, &error))?;
         }
         Ok(())

@@ -5,8 +5,9 @@ use std::time::Instant;
 use clap::{Args, ValueEnum};
 
 use super::exit::{self, Failure};
-use super::output::{self, Progress, shell_word};
-use super::{Output, Where, signals};
+use super::output::{self, shell_word};
+use super::progress::Progress;
+use super::{Output, Where, database_url, signals};
 use crate::contend::{self, Event};
 use crate::place::Place;
 use crate::postgres::Target;
@@ -62,12 +63,19 @@ impl Contend {
     pub(super) async fn run(self) -> Result<u8, Failure> {
         let started = Instant::now();
         let started_at = output::now();
-        let stop = signals::listen();
+        let stop = signals::listen(self.place.is_users_server());
         let plan = scenario::load(&self.scenario, &self.overrides())?;
-        let progress = Progress::new(&self.output);
+        let mut progress = Progress::new(&self.output, &stop);
         progress.show("starting PostgreSQL");
-        let place = self.enter(&plan).await?;
-        let result = race(&plan, &place, &stop, &progress).await;
+        let place = match self.enter(&plan, &stop).await {
+            Err(_) if stop.is_requested() => return Err(interrupted()),
+            place => place?,
+        };
+        let result = tokio::select! {
+            result = race(&plan, &place, &stop, &mut progress) => result,
+            // what runs ends with its server or its database
+            () = stop.insisted(), if place.is_made_for_the_run() => Err(interrupted()),
+        };
         let throwaway = place.is_throwaway();
         let left = place.leave().await;
         progress.clear();
@@ -75,9 +83,7 @@ impl Contend {
             output::note(&format!("warning: {problem}"));
         }
         let (race, mut server) = match result {
-            Err(_) if stop.is_requested() => {
-                return Err(Failure::new(exit::INTERRUPTED, "interrupted before anything was raced"));
-            }
+            Err(_) if stop.is_requested() => return Err(interrupted()),
             result => result?,
         };
         server.throwaway = throwaway;
@@ -118,13 +124,13 @@ impl Contend {
     }
 
     /// `DATABASE_URL` is for scenarios without a system only: a variable in a shell aims nothing bundled at a server.
-    async fn enter(&self, plan: &Plan) -> Result<Place, Failure> {
+    async fn enter(&self, plan: &Plan, stop: &Stop) -> Result<Place, Failure> {
         let url = match plan.system {
             Some(_) => self.place.url.clone(),
             None => self.place.url.clone().or_else(database_url),
         };
         let target = url.map(|url| Target::parse(&url)).transpose()?;
-        Ok(Place::of(plan, target, &self.place.server_options()).await?)
+        Ok(Place::of(plan, target, &self.place.server_options(), stop).await?)
     }
 
     /// The same run again; without the connection string, which may hold a password.
@@ -149,22 +155,21 @@ impl Contend {
     }
 }
 
-/// DATABASE_URL, for what has no system of its own to run on.
-pub(super) fn database_url() -> Option<String> {
-    std::env::var("DATABASE_URL").ok().filter(|url| !url.is_empty())
+fn interrupted() -> Failure {
+    Failure::new(exit::INTERRUPTED, "interrupted before anything was raced")
 }
 
 async fn race(
     plan: &Plan,
     place: &Place,
     stop: &Stop,
-    progress: &Progress,
+    progress: &mut Progress,
 ) -> Result<(crate::report::Race, crate::postgres::ServerFacts), Failure> {
     let mut on_event = |event: Event| match event {
         Event::Preparing => progress.show("preparing"),
         Event::Control => progress.show("serial control"),
-        Event::Round { round, of } => progress.show(&format!("round {round} of {of}")),
-        Event::Pulse(_) => {}
+        Event::Round { round, of } => progress.round(round, of),
+        Event::Pulse(pulse) => progress.pulse(&pulse),
     };
     Ok(contend::run(plan, &place.target, stop, &mut on_event).await?)
 }

@@ -98,6 +98,7 @@ impl From<PlaceError> for Failure {
     fn from(error: PlaceError) -> Self {
         let code = match error {
             PlaceError::File(_) | PlaceError::NoDatabase(_) | PlaceError::Refused { .. } => USAGE,
+            PlaceError::Interrupted => INTERRUPTED,
             _ => UNREACHABLE,
         };
         Failure::new(code, error)

@@ -4,6 +4,7 @@ mod contend;
 pub mod exit;
 mod list;
 mod output;
+mod progress;
 mod server;
 mod signals;
 mod sweep;
@@ -51,12 +52,22 @@ struct Where {
 }
 
 impl Where {
+    /// Whether it may be a server of the user's.
+    fn is_users_server(&self) -> bool {
+        self.url.is_some() || database_url().is_some()
+    }
+
     fn server_options(&self) -> crate::postgres::server::Options {
         crate::postgres::server::Options {
             bin_dir: self.pg_bin.clone(),
             ..Default::default()
         }
     }
+}
+
+/// DATABASE_URL, for what has no system of its own to run on.
+fn database_url() -> Option<String> {
+    std::env::var("DATABASE_URL").ok().filter(|url| !url.is_empty())
 }
 
 /// How the report is written.

@@ -85,30 +85,6 @@ pub(super) fn note(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
-/// A line on a terminal that the next one replaces.
-#[derive(Debug)]
-pub(super) struct Progress {
-    shown: bool,
-}
-
-impl Progress {
-    pub(super) fn new(output: &Output) -> Progress {
-        Progress {
-            shown: !output.quiet && io::stderr().is_terminal(),
-        }
-    }
-
-    pub(super) fn show(&self, text: &str) {
-        if self.shown {
-            let _ = write!(io::stderr().lock(), "\r\x1b[K{text}");
-        }
-    }
-
-    pub(super) fn clear(&self) {
-        self.show("");
-    }
-}
-
 /// Now, in RFC 3339.
 pub(super) fn now() -> String {
     humantime::format_rfc3339_millis(SystemTime::now()).to_string()

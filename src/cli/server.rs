@@ -6,9 +6,10 @@ use clap::Args;
 
 use super::exit::{self, Failure};
 use super::{output, signals};
-use crate::place::Place;
+use crate::place::{Place, PlaceError};
 use crate::postgres::server;
-use crate::system::System;
+use crate::stop::Stop;
+use crate::system::{Bug, System};
 
 #[derive(Args, Debug)]
 pub(super) struct Server {
@@ -24,7 +25,7 @@ pub(super) struct Server {
 
 impl Server {
     pub(super) async fn run(self) -> Result<u8, Failure> {
-        let stop = signals::listen();
+        let stop = signals::listen(false);
         let system = self
             .system
             .as_ref()
@@ -38,10 +39,11 @@ impl Server {
             bin_dir: self.pg_bin.clone(),
             ..server::Options::default()
         };
-        let mut place = Place::throwaway(&options).await?;
-        if let Some(system) = &system {
-            place = place.with(system, bug.as_ref()).await?;
-        }
+        let place = match start(&options, system.as_ref(), bug.as_ref(), &stop).await {
+            // it was to run until then
+            Err(_) if stop.is_requested() => return Ok(exit::HELD),
+            place => place?,
+        };
         let ran = serve(&place, &stop).await;
         if let Err(problem) = place.leave().await {
             output::note(&format!("warning: {problem}"));
@@ -50,7 +52,20 @@ impl Server {
     }
 }
 
-async fn serve(place: &Place, stop: &crate::stop::Stop) -> Result<(), Failure> {
+async fn start(
+    options: &server::Options,
+    system: Option<&System>,
+    bug: Option<&Bug>,
+    stop: &Stop,
+) -> Result<Place, PlaceError> {
+    let place = Place::throwaway(options, stop).await?;
+    match system {
+        Some(system) => place.with(system, bug, stop).await,
+        None => Ok(place),
+    }
+}
+
+async fn serve(place: &Place, stop: &Stop) -> Result<(), Failure> {
     if let Some(server) = place.server() {
         output::print(&format!("{}\n{}", server.url(), server.psql()))?;
     }

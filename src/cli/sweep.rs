@@ -2,10 +2,10 @@
 
 use clap::Args;
 
-use super::contend::database_url;
 use super::exit::{self, Failure};
-use super::output::{self, Progress, shell_word};
-use super::{Output, Where, signals};
+use super::output::{self, shell_word};
+use super::progress::Progress;
+use super::{Output, Where, database_url, signals};
 use crate::contend;
 use crate::place::Place;
 use crate::postgres::{ServerFacts, Target};
@@ -64,7 +64,7 @@ struct Measured {
 
 impl Sweep {
     pub(super) async fn run(self) -> Result<u8, Failure> {
-        let stop = signals::listen();
+        let stop = signals::listen(self.place.is_users_server());
         let swept = self.swept()?;
         let seed = match self.seed {
             Some(seed) => seed,
@@ -82,9 +82,9 @@ impl Sweep {
         let Some(largest) = largest else {
             return Err(Failure::new(exit::USAGE, "there is no size to measure"));
         };
-        let progress = Progress::new(&self.output);
+        let progress = Progress::new(&self.output, &stop);
         progress.show("starting PostgreSQL");
-        let place = self.enter(largest).await?;
+        let place = self.enter(largest, &stop).await?;
         let measured = self.measure(&plans, &swept, &place, &stop, &progress).await;
         let throwaway = place.is_throwaway();
         let left = place.leave().await;
@@ -170,13 +170,13 @@ impl Sweep {
         }
     }
 
-    async fn enter(&self, plan: &Plan) -> Result<Place, Failure> {
+    async fn enter(&self, plan: &Plan, stop: &Stop) -> Result<Place, Failure> {
         let url = match plan.system {
             Some(_) => self.place.url.clone(),
             None => self.place.url.clone().or_else(database_url),
         };
         let target = url.map(|url| Target::parse(&url)).transpose()?;
-        Ok(Place::of(plan, target, &self.place.server_options()).await?)
+        Ok(Place::of(plan, target, &self.place.server_options(), stop).await?)
     }
 
     async fn measure(

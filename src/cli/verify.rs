@@ -5,10 +5,9 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
-use super::contend::database_url;
 use super::exit::{self, Failure};
-use super::output::{self, Progress};
-use super::{Output, Where, signals};
+use super::progress::Progress;
+use super::{Output, Where, database_url, output, signals};
 use crate::place::Place;
 use crate::postgres::{self, ServerFacts, Target, explain};
 use crate::report::{Report, SCHEMA};
@@ -37,6 +36,10 @@ pub(super) struct Verify {
     output: Output,
 }
 
+fn interrupted() -> Failure {
+    Failure::new(exit::INTERRUPTED, "interrupted before anything was checked")
+}
+
 fn time(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
         Ok(time) if !time.is_zero() => Ok(time),
@@ -48,14 +51,17 @@ impl Verify {
     pub(super) async fn run(self) -> Result<u8, Failure> {
         let started = Instant::now();
         let started_at = output::now();
-        let stop = signals::listen();
+        let stop = signals::listen(self.place.is_users_server());
         let mut checks = Vec::new();
         for name in &self.checks {
             checks.extend(verify::find(name, Path::new(""))?);
         }
-        let progress = Progress::new(&self.output);
+        let progress = Progress::new(&self.output, &stop);
         progress.show("connecting");
-        let place = self.enter(&checks).await?;
+        let place = match self.enter(&checks, &stop).await {
+            Err(_) if stop.is_requested() => return Err(interrupted()),
+            place => place?,
+        };
         progress.show(&format!("running {} checks", checks.len()));
         let result = self.verify(&place, &checks, &stop).await;
         let throwaway = place.is_throwaway();
@@ -64,7 +70,10 @@ impl Verify {
         if let Err(problem) = left {
             output::note(&format!("warning: {problem}"));
         }
-        let (results, mut server) = result?;
+        let (results, mut server) = match result {
+            Err(_) if stop.is_requested() => return Err(interrupted()),
+            result => result?,
+        };
         server.throwaway = throwaway;
         let verdict = verdict::judge_checks(&results);
         let code = exit::of(verdict.outcome, stop.is_requested());
@@ -105,7 +114,7 @@ impl Verify {
     }
 
     /// Without connection settings, the checks of a bundled system are run on that system, as seeded.
-    async fn enter(&self, checks: &[Check]) -> Result<Place, Failure> {
+    async fn enter(&self, checks: &[Check], stop: &Stop) -> Result<Place, Failure> {
         if let Some(url) = self.place.url.clone().or_else(database_url) {
             return Ok(Place::existing(Target::parse(&url)?));
         }
@@ -125,7 +134,7 @@ impl Verify {
             ));
         };
         let system = System::find(&name, Path::new(""))?;
-        let place = Place::throwaway(&self.place.server_options()).await?;
-        Ok(place.with(&system, None).await?)
+        let place = Place::throwaway(&self.place.server_options(), stop).await?;
+        Ok(place.with(&system, None, stop).await?)
     }
 }

@@ -1,7 +1,8 @@
 //! All that the sessions of a round share.
 
+use std::collections::HashSet;
 use std::sync::atomic::AtomicU32;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::arrivals::Arrivals;
@@ -13,13 +14,13 @@ use super::tally::Tally;
 use crate::postgres::pool::{Lease, Pool};
 use crate::scenario::{Gate, Plan};
 use crate::stop::Stop;
-use crate::watch::{Deadlock, LockWatch};
+use crate::watch::{Deadlock, LockWatch, Stretch, Timeline};
 
 /// All that the sessions of a round share.
-pub(crate) struct Arena<'a> {
-    pub(crate) plan: &'a Plan,
-    pub(crate) prepared: &'a Prepared,
-    pub(crate) pools: &'a [Pool],
+pub(crate) struct Arena {
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) prepared: Arc<Prepared>,
+    pub(crate) pools: Vec<Pool>,
     pub(crate) board: Board,
     pub(crate) keys: Vec<TextRow>,
     pub(crate) round: u32,
@@ -30,8 +31,10 @@ pub(crate) struct Arena<'a> {
     pub(crate) gate: Option<Gate>,
     /// The round's own: asked when the run is stopped, when a rule aborts the run, and when the server is gone.
     pub(crate) stop: Stop,
-    pub(crate) locks: &'a LockWatch,
+    pub(crate) locks: Arc<LockWatch>,
     pub(crate) tally: Mutex<Tally>,
+    /// What those did who waited for locks, and those they waited for.
+    pub(crate) timeline: Mutex<Timeline>,
     /// By group: attempts drawn from a shared schedule.
     pub(crate) drawn: Vec<AtomicU32>,
     /// By group: the starts of a rate.
@@ -40,7 +43,7 @@ pub(crate) struct Arena<'a> {
     pub(crate) leaked: Mutex<Vec<Lease>>,
 }
 
-impl Arena<'_> {
+impl Arena {
     pub(crate) fn tally(&self) -> MutexGuard<'_, Tally> {
         self.tally.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -54,6 +57,51 @@ impl Arena<'_> {
             () = tokio::time::sleep(time) => true,
             () = self.stop.requested() => false,
         }
+    }
+
+    /// Remembers what these processes do, and what they did just before.
+    pub(crate) fn meets(&self, pids: &HashSet<i32>) {
+        let mut timeline = self.timeline();
+        self.board.read(|seats| {
+            for seat in seats {
+                for activity in seat.recent.iter().filter(|a| pids.contains(&a.pid)) {
+                    timeline.add(activity.pid, self.stretch(seat.group, seat.session, activity));
+                }
+            }
+        });
+    }
+
+    fn stretch(&self, group: usize, session: u32, activity: &Activity) -> Stretch {
+        let group = &self.plan.groups[group];
+        let step = group.steps.get(activity.step);
+        Stretch {
+            session: format!("{} {session}", group.name),
+            step: step.map_or_else(|| "commit".to_string(), |s| s.name.clone()),
+            from: activity.started,
+            to: activity.ended.unwrap_or_else(Instant::now),
+            context: None,
+        }
+    }
+
+    /// A step that took long has ended: how long of it its process was seen waiting for locks. What it says of itself
+    /// is remembered.
+    pub(crate) fn waited(&self, seat: usize, ending: &Ending, pid: i32, from: Instant, ended: Instant) -> Duration {
+        if ending.context.is_some() {
+            let stretch = self.board.read(|seats| {
+                let seat = &seats[seat];
+                let activity = seat.recent.front().filter(|a| a.pid == pid)?;
+                Some(self.stretch(seat.group, seat.session, activity))
+            });
+            if let Some(stretch) = stretch {
+                let context = ending.context.clone();
+                self.timeline().add(pid, Stretch { context, ..stretch });
+            }
+        }
+        self.locks.blocked(pid, from, ended)
+    }
+
+    pub(crate) fn timeline(&self) -> MutexGuard<'_, Timeline> {
+        self.timeline.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Keeps a connection that its session never gives back.
@@ -70,11 +118,8 @@ impl Arena<'_> {
             victim,
         );
         deadlock.round = self.round;
+        deadlock.met = Some(at);
         for member in &mut deadlock.cycle {
-            if let Some(seen) = self.locks.last_wait(member.pid) {
-                member.relation = member.relation.take().or(seen.relation);
-                member.row = member.row.take().or(seen.row);
-            }
             self.board.read(|seats| {
                 // the statement that waited has been running for a while; one that was just sent is its successor
                 let waited =

@@ -41,7 +41,7 @@ impl Arrivals {
     }
 
     /// Hands out the starts of a group until its schedule is over or the round is stopped.
-    pub(crate) async fn keep(&self, arena: &Arena<'_>, group: usize, ramp: &Ramp, began: Instant) {
+    pub(crate) async fn keep(&self, arena: &Arena, group: usize, ramp: &Ramp, began: Instant) {
         let mut due = clock(ramp.clone(), began);
         loop {
             let start = tokio::select! {

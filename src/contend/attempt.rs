@@ -1,11 +1,12 @@
 //! One attempt: a connection, the steps, the commit; and again, where the scenario retries.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use futures_util::future;
 use rand::RngExt;
-use tokio_postgres::SimpleQueryMessage;
 use tokio_postgres::types::ToSql;
+use tokio_postgres::{SimpleQueryMessage, Statement};
 
 use super::board::Activity;
 use super::call::{Limits, call, within};
@@ -15,7 +16,7 @@ use super::session::{Pass, Session};
 use super::tally::{Entry, PoolTally};
 use crate::outcome::Outcome;
 use crate::postgres::pool::{AcquireError, Lease};
-use crate::postgres::read_text;
+use crate::postgres::{interruptible, read_text};
 use crate::scenario::{Gate, Pick, Refusal, Step};
 
 /// Returns when the lock is had: the release, and the moment as the server sees it.
@@ -27,6 +28,9 @@ const COMMIT: &str = "SELECT pg_catalog.pg_current_xact_id_if_assigned()::text; 
 
 /// How long BEGIN, COMMIT and ROLLBACK may take, beside the limits of an attempt.
 const CONTROL_MAX: Duration = Duration::from_secs(30);
+
+/// Shorter waits are not looked for: the samples hardly see them.
+const WAIT_MIN: Duration = Duration::from_millis(2);
 
 /// Where there is no server, no session asks for a connection more often than this.
 const CONNECT_PAUSE: Duration = Duration::from_millis(100);
@@ -53,13 +57,15 @@ struct Answered {
     step: usize,
     ending: Ending,
     took: Duration,
+    /// Of that, seen waiting for locks.
+    blocked: Duration,
 }
 
 impl Session<'_> {
     /// Makes an attempt, and counts it.
     pub(crate) async fn attempt(&mut self, pass: Pass) {
         let arena = self.arena;
-        let plan = arena.plan;
+        let plan = &arena.plan;
         let pick = plan.keys.as_ref().map_or(Pick::Hot, |k| k.pick);
         let drawn = draw(plan.seed, pass.ticket, arena.keys.len(), pick, &plan.params);
         let began = Instant::now();
@@ -71,17 +77,18 @@ impl Session<'_> {
             key: drawn.key,
         };
         let mut tries = 0;
+        let mut try_began = began;
         let tried = loop {
             tries += 1;
-            let try_began = Instant::now();
             let tried = self.attempt_once(pass, &drawn, &mut course, tries == 1).await;
             let Tried::Ended(ending) = &tried else { break tried };
-            match self.retry_after(ending, tries, began) {
+            match self.retry_after(ending, tries, &course) {
                 Some(backoff) => {
                     arena.tally().groups[self.chair.group].wasted += try_began.elapsed();
                     if !arena.pause(backoff).await {
                         break Tried::Interrupted;
                     }
+                    try_began = Instant::now();
                 }
                 None => break tried,
             }
@@ -113,7 +120,7 @@ impl Session<'_> {
     }
 
     /// How long to wait before another try; none: there is none.
-    fn retry_after(&mut self, ending: &Ending, tries: u32, began: Instant) -> Option<Duration> {
+    fn retry_after(&mut self, ending: &Ending, tries: u32, course: &Course) -> Option<Duration> {
         let retry = self.group.retry.as_ref()?;
         let again = ending.outcome() != Outcome::Rejected
             && ending.sqlstate.as_ref().is_some_and(|s| retry.on.contains(s))
@@ -123,22 +130,23 @@ impl Session<'_> {
             return None;
         }
         // full jitter: sessions that collided do not come back together
-        let bound = retry
-            .backoff
-            .saturating_mul(1 << (tries - 1).min(20))
-            .min(retry.backoff_max);
+        let bound = retry.bound(tries);
         let backoff = match bound.is_zero() {
             true => bound,
             false => self.rng.random_range(Duration::ZERO..=bound),
         };
-        let in_time = retry.budget.is_none_or(|budget| began.elapsed() + backoff < budget);
+        // a try that the attempt's own limit would cut short at once is none
+        let spent = course.began.elapsed().saturating_sub(course.held) + backoff;
+        let limits = [retry.budget, self.group.timeout];
+        let in_time = limits.into_iter().flatten().all(|limit| spent < limit);
         in_time.then_some(backoff)
     }
 
     async fn attempt_once(&mut self, pass: Pass, drawn: &Drawn, course: &mut Course, first: bool) -> Tried {
-        let lease = match self.connection().await {
-            Ok(lease) => lease,
-            Err(error) => return self.refused(error).await,
+        let lease = match self.connection(course).await {
+            Some(Ok(lease)) => lease,
+            Some(Err(error)) => return self.refused(error).await,
+            None => return Tried::Interrupted,
         };
         if self.is_stopped() {
             self.lease = Some(lease);
@@ -159,51 +167,71 @@ impl Session<'_> {
         tried
     }
 
-    /// A try's steps are counted when it is over: what was rolled back ended as the whole did.
+    /// A try's steps are counted when it is over: what was rolled back ended as the whole did, and an interrupted whole
+    /// has no outcome.
     fn count(&self, key: Option<usize>, tried: &Tried, answered: Vec<Answered>) {
         let mut tally = self.arena.tally();
-        let rolled_back = match tried {
-            Tried::Ended(ending) if self.group.transaction.is_some() && ending.outcome() != Outcome::Accepted => {
-                Some(ending.outcome())
-            }
-            _ => None,
+        let whole = match tried {
+            Tried::Ended(ending) => Some(ending.outcome()),
+            Tried::Interrupted => None,
         };
-        for Answered { step, ending, took } in answered {
-            match rolled_back {
-                Some(outcome) if ending.outcome() == Outcome::Accepted => {
-                    tally.step(self.chair.group, step, key, outcome, took);
-                }
-                _ => {
-                    tally.step(self.chair.group, step, key, ending.outcome(), took);
-                    if ending.outcome() != Outcome::Accepted {
-                        tally.refused(Some((self.chair.group, step)), &ending);
-                    }
-                }
+        for Answered {
+            step,
+            ending,
+            took,
+            blocked,
+        } in answered
+        {
+            tally.groups[self.chair.group].steps[step].blocked += blocked;
+            let own = ending.outcome();
+            let outcome = match own {
+                Outcome::Accepted if self.group.transaction.is_some() => whole,
+                own => Some(own),
+            };
+            if let Some(outcome) = outcome {
+                tally.step(self.chair.group, step, key, outcome, took);
+            }
+            if own != Outcome::Accepted {
+                tally.refused(Some((self.chair.group, step)), &ending);
             }
         }
     }
 
-    /// The connection it has kept, or one from the pool.
-    async fn connection(&mut self) -> Result<Lease, AcquireError> {
+    /// The connection it has kept, or one from the pool; none when the schedule is over before there is one, or the
+    /// run stopped.
+    async fn connection(&mut self, course: &Course) -> Option<Result<Lease, AcquireError>> {
         if let Some(lease) = self.lease.take() {
             if !lease.is_closed() {
-                return Ok(lease);
+                return Some(Ok(lease));
             }
             self.arena.board.gave_back(self.seat);
         }
         self.arena.board.queued(self.seat);
-        let lease = self.acquire(false).await?;
-        self.arena.board.took(self.seat, lease.pid);
-        Ok(lease)
+        let answer = self.acquire(course, false).await?;
+        if let Ok(lease) = &answer {
+            self.arena.board.took(self.seat, lease.pid);
+        }
+        Some(answer)
     }
 
-    async fn acquire(&self, nested: bool) -> Result<Lease, AcquireError> {
+    async fn acquire(&self, course: &Course, nested: bool) -> Option<Result<Lease, AcquireError>> {
         let asked = Instant::now();
-        let answer = self.arena.pools[self.group.pool].acquire().await;
+        let over = async {
+            match course.until {
+                Some(until) => tokio::time::sleep_until(until.into()).await,
+                None => future::pending().await,
+            }
+        };
+        let answer = tokio::select! {
+            biased;
+            answer = self.arena.pools[self.group.pool].acquire() => Some(answer),
+            () = over => None,
+            () = self.arena.stop.requested() => None,
+        };
         let mut tally = self.arena.tally();
         let pool = &mut tally.groups[self.chair.group].pool;
         pool.wait.record(asked.elapsed());
-        if let Err(error) = &answer {
+        if let Some(Err(error)) = &answer {
             *slot(pool, error, nested) += 1;
         }
         answer
@@ -211,11 +239,12 @@ impl Session<'_> {
 
     /// It got no connection.
     async fn refused(&mut self, error: AcquireError) -> Tried {
+        if !matches!(error, AcquireError::Timeout(_)) && !self.arena.pause(CONNECT_PAUSE).await {
+            // a server that is gone refuses nobody
+            return Tried::Interrupted;
+        }
         let ending = Ending::refused(&error);
         self.arena.tally().refused(None, &ending);
-        if !matches!(error, AcquireError::Timeout(_)) {
-            self.arena.pause(CONNECT_PAUSE).await;
-        }
         Tried::Ended(ending)
     }
 
@@ -232,39 +261,60 @@ impl Session<'_> {
         if let Some(sql) = &self.arena.prepared.settings[self.chair.group]
             && let Err(error) = lease.settings(self.chair.group, sql).await
         {
-            return Tried::Ended(Ending::of(&error, &[]));
+            return self.not_begun(Ending::of(&error, &[]));
         }
         let Some(begin) = &self.arena.prepared.begin[self.chair.group] else {
             return self.steps(pass, drawn, course, first, lease, answered).await;
         };
-        let limits = self.limits(course, CONTROL_MAX);
-        if let Err(ending) = within(lease, lease.batch_execute(begin), &[], limits, None).await {
-            return Tried::Ended(ending);
+        let limits = self.limits(course, CONTROL_MAX, Instant::now());
+        if let Err(ending) = within(&mut self.alarm, lease, lease.batch_execute(begin), &[], limits, None).await {
+            return self.not_begun(ending);
         }
         let tried = self.steps(pass, drawn, course, first, lease, answered).await;
         match &tried {
             Tried::Ended(ending) if ending.outcome() == Outcome::Accepted => self.commit(course, lease).await,
             Tried::Ended(ending) if ending.outcome() == Outcome::InDoubt => tried,
             _ => {
-                let limits = Limits {
-                    step: CONTROL_MAX,
-                    until: None,
-                };
-                // one that fails has lost its connection, which is noticed before it is used again
-                let _ = within(lease, lease.batch_execute("ROLLBACK"), &[], limits, None).await;
+                self.rollback(lease).await;
                 tried
             }
         }
     }
 
-    async fn commit(&self, course: &Course, lease: &Lease) -> Tried {
+    /// It came to no step.
+    fn not_begun(&self, ending: Ending) -> Tried {
+        let begin = self.group.steps.len() + 1;
+        self.arena.tally().refused(Some((self.chair.group, begin)), &ending);
+        Tried::Ended(ending)
+    }
+
+    /// Ends a transaction. Where that fails the connection is lost, which is noticed before it is used again.
+    async fn rollback(&mut self, lease: &Lease) {
+        let limits = Limits {
+            from: Instant::now(),
+            step: CONTROL_MAX,
+            until: None,
+        };
+        let rollback = lease.batch_execute("ROLLBACK");
+        let _ = within(&mut self.alarm, lease, rollback, &[], limits, None).await;
+    }
+
+    async fn commit(&mut self, course: &Course, lease: &Lease) -> Tried {
         let step = self.group.steps.len();
         let sent = Instant::now();
-        self.begin(lease, step, &[], sent);
+        self.begin(lease, step, Arc::default(), sent);
         // what a deferred constraint refuses may be expected of any step
         let expected: Vec<Refusal> = self.group.steps.iter().flat_map(|s| s.reject.iter().cloned()).collect();
-        let limits = self.limits(course, CONTROL_MAX);
-        let answer = within(lease, lease.simple_query(COMMIT), &expected, limits, None).await;
+        let limits = self.limits(course, CONTROL_MAX, sent);
+        let answer = within(
+            &mut self.alarm,
+            lease,
+            lease.simple_query(COMMIT),
+            &expected,
+            limits,
+            None,
+        )
+        .await;
         self.arena.board.end(self.seat, Instant::now());
         let ending = match answer {
             Ok(messages) => match messages.iter().any(|m| matches!(m, SimpleQueryMessage::Row(_))) {
@@ -273,12 +323,12 @@ impl Session<'_> {
             },
             Err(ending) => ending,
         };
+        if ending.outcome() != Outcome::InDoubt {
+            // what fails before the COMMIT itself leaves the transaction open
+            self.rollback(lease).await;
+        }
         if self.is_interruption(&ending, course) {
             return Tried::Interrupted;
-        }
-        if ending.outcome() != Outcome::InDoubt {
-            // 25P02 leaves the transaction open
-            let _ = within(lease, lease.batch_execute("ROLLBACK"), &[], limits, None).await;
         }
         self.arena.tally().refused(Some((self.chair.group, step)), &ending);
         Tried::Ended(ending)
@@ -296,10 +346,13 @@ impl Session<'_> {
         let arena = self.arena;
         let mut results: Vec<Option<TextRow>> = Vec::with_capacity(self.group.steps.len());
         for (i, step) in self.group.steps.iter().enumerate() {
-            if i > 0 || !step.pause.to.is_zero() {
+            if i > 0 && self.group.gate != Gate::None {
+                // it is on its way to the next statement
                 arena.board.released(self.seat);
+            }
+            if !step.pause.to.is_zero() {
                 let pause = self.drawn(step.pause);
-                if !pause.is_zero() && !arena.pause(pause).await {
+                if !arena.pause(pause).await {
                     return Tried::Interrupted;
                 }
             }
@@ -314,6 +367,7 @@ impl Session<'_> {
                         step: i,
                         ending: ending.clone(),
                         took: Duration::ZERO,
+                        blocked: Duration::ZERO,
                     });
                     return Tried::Ended(ending);
                 }
@@ -322,30 +376,30 @@ impl Session<'_> {
             let gated = first && (i == 0 || self.group.transaction.is_none());
             let run = if step.second_connection {
                 arena.board.queued_again(self.seat);
-                match self.acquire(true).await {
-                    Ok(second) => {
+                match self.acquire(course, true).await {
+                    Some(Ok(second)) => {
                         arena.board.took(self.seat, second.pid);
                         let run = self.step(course, i, step, &second, values, gated).await;
                         drop(second);
                         arena.board.gave_back_second(self.seat);
                         run
                     }
-                    Err(error) => return self.refused(error).await,
+                    Some(Err(error)) => return self.refused(error).await,
+                    None => return Tried::Interrupted,
                 }
             } else {
                 self.step(course, i, step, lease, values, gated).await
             };
-            let Some((ending, took, row)) = run else {
+            let Some((answer, row)) = run else {
                 return Tried::Interrupted;
             };
-            if self.is_interruption(&ending, course) {
+            if self.is_interruption(&answer.ending, course) {
                 return Tried::Interrupted;
             }
-            let accepted = ending.outcome() == Outcome::Accepted;
-            let last = (!accepted).then(|| ending.clone());
-            answered.push(Answered { step: i, ending, took });
+            let refused = (answer.ending.outcome() != Outcome::Accepted).then(|| answer.ending.clone());
+            answered.push(answer);
             results.push(row);
-            if let Some(ending) = last {
+            if let Some(ending) = refused {
                 return Tried::Ended(ending);
             }
         }
@@ -354,43 +408,58 @@ impl Session<'_> {
 
     /// Waits for the gate and runs a step; none when the round is being stopped.
     async fn step(
-        &self,
+        &mut self,
         course: &mut Course,
         index: usize,
         step: &Step,
         lease: &Lease,
         values: TextRow,
         gated: bool,
-    ) -> Option<(Ending, Duration, Option<TextRow>)> {
+    ) -> Option<(Answered, Option<TextRow>)> {
         let arena = self.arena;
         let at = arena.prepared.first_statement[self.chair.group] + index;
         // a group without a gate has none, and a gated one has the race's
         let gate = arena.gate.filter(|_| gated && self.group.gate != Gate::None);
-        let statement = match lease.statement(at, &step.statement.sql).await {
+        let statement = match self.prepared(course, at, step, lease).await {
             Ok(statement) => statement,
-            Err(error) => return Some((Ending::of(&error, &step.reject), Duration::ZERO, None)),
+            Err(ending) => {
+                let answered = Answered {
+                    step: index,
+                    ending,
+                    took: Duration::ZERO,
+                    blocked: Duration::ZERO,
+                };
+                return Some((answered, None));
+            }
         };
         let start = match gate {
             Some(Gate::Start) => lease.prepare_cached(START).await.ok(),
             _ => None,
         };
         let came = Instant::now();
-        let wave = if gate.is_none() {
-            arena.board.released(self.seat);
-            None
+        let (wave, sent) = if gate.is_none() {
+            (None, came)
         } else {
             let wave = arena.board.park(self.seat).await.ok()?;
             wave.gate?;
-            Some(wave)
+            (Some(wave), Instant::now())
         };
-        let sent = Instant::now();
         if !course.in_flight {
             course.in_flight = true;
             arena.tally().meetings.begin(course.key);
         }
-        self.begin(lease, index, &values, sent);
-        let limits = self.limits(course, step.timeout);
-        let call = call(lease, &statement, &values, &step.reject, limits, wave.as_deref());
+        let values = Arc::new(values);
+        self.begin(lease, index, Arc::clone(&values), sent);
+        let limits = self.limits(course, step.timeout, sent);
+        let call = call(
+            &mut self.alarm,
+            lease,
+            &statement,
+            &values,
+            &step.reject,
+            limits,
+            wave.as_deref(),
+        );
         let answer = match start {
             None => call.await,
             Some(start) => {
@@ -425,23 +494,47 @@ impl Session<'_> {
         let opened = wave.and_then(|w| w.opened.get().copied());
         let from = opened.filter(|o| *o > sent && *o < ended).unwrap_or(sent);
         course.held += from - came;
-        Some((ending, ended - from, row))
+        let took = ended - from;
+        let blocked = match took < WAIT_MIN {
+            true => Duration::ZERO,
+            false => arena.waited(self.seat, &ending, lease.pid, from, ended),
+        };
+        let answered = Answered {
+            step: index,
+            ending,
+            took,
+            blocked,
+        };
+        Some((answered, row))
     }
 
-    fn begin(&self, lease: &Lease, step: usize, values: &[Option<String>], sent: Instant) {
+    /// The step's statement, prepared on this connection.
+    async fn prepared(&mut self, course: &Course, at: usize, step: &Step, lease: &Lease) -> Result<Statement, Ending> {
+        if let Some(statement) = lease.prepared(at) {
+            return Ok(statement);
+        }
+        // this may wait for somebody's lock
+        let limits = self.limits(course, step.timeout, Instant::now());
+        let prepare = lease.prepare_as(at, &step.statement.sql);
+        let prepared = within(&mut self.alarm, lease, prepare, &step.reject, limits, None);
+        interruptible(lease, &self.arena.stop, Duration::ZERO, prepared).await
+    }
+
+    fn begin(&self, lease: &Lease, step: usize, values: Arc<TextRow>, sent: Instant) {
         let activity = Activity {
             pid: lease.pid,
             step,
-            values: values.to_vec(),
+            values,
             started: sent,
             ended: None,
         };
         self.arena.board.begin(self.seat, activity);
     }
 
-    fn limits(&self, course: &Course, step: Duration) -> Limits {
+    fn limits(&self, course: &Course, step: Duration, from: Instant) -> Limits {
         let own = self.group.timeout.map(|timeout| course.began + course.held + timeout);
         Limits {
+            from,
             step,
             until: [own, course.until].into_iter().flatten().min(),
         }

@@ -16,6 +16,8 @@ const REMEMBERED: usize = 4;
 pub(crate) struct Board {
     seats: Mutex<Vec<Seat>>,
     pool_size: usize,
+    /// Whether anybody goes through a gate, so that somebody waits for changes.
+    gated: bool,
     changed: Notify,
 }
 
@@ -47,7 +49,7 @@ pub(crate) struct Activity {
     /// Index of the step.
     pub(crate) step: usize,
     /// The values of `$1`, `$2`, ...
-    pub(crate) values: Vec<Option<String>>,
+    pub(crate) values: Arc<Vec<Option<String>>>,
     /// When it was sent.
     pub(crate) started: Instant,
     /// When it was answered.
@@ -101,7 +103,7 @@ impl Cohort {
 
 impl Board {
     pub(crate) fn new(seats: impl IntoIterator<Item = (usize, bool)>, pool_size: usize) -> Board {
-        let seats = seats
+        let seats: Vec<Seat> = seats
             .into_iter()
             .zip(1..)
             .map(|((group, gated), session)| Seat {
@@ -116,6 +118,7 @@ impl Board {
             })
             .collect();
         Board {
+            gated: seats.iter().any(|s| s.gated),
             seats: Mutex::new(seats),
             pool_size,
             changed: Notify::new(),
@@ -182,8 +185,8 @@ impl Board {
     /// The session sends a statement.
     pub(crate) fn begin(&self, seat: usize, activity: Activity) {
         let seat = &mut self.lock()[seat];
+        seat.recent.truncate(REMEMBERED - 1);
         seat.recent.push_front(activity);
-        seat.recent.truncate(REMEMBERED);
         seat.phase = Phase::Sent;
     }
 
@@ -195,7 +198,7 @@ impl Board {
         }
         seats[seat].phase = Phase::Answered;
         drop(seats);
-        self.changed.notify_one();
+        self.notify();
     }
 
     /// Of those seats: how many have yet to send, and the processes of those that wait for an answer.
@@ -258,7 +261,13 @@ impl Board {
 
     fn set(&self, seat: usize, phase: Phase) {
         self.lock()[seat].phase = phase;
-        self.changed.notify_one();
+        self.notify();
+    }
+
+    fn notify(&self) {
+        if self.gated {
+            self.changed.notify_one();
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Seat>> {

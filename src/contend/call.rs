@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use futures_util::{StreamExt, pin_mut};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout};
 use tokio_postgres::{Error, NoTls, Row};
 
+use super::alarm::Alarm;
 use super::board::Wave;
 use super::ending::Ending;
 use crate::outcome::Outcome;
@@ -19,6 +20,8 @@ const CANCEL_GRACE: Duration = Duration::from_secs(5);
 /// How long a statement may take.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
+    /// When it is sent.
+    pub(crate) from: std::time::Instant,
     /// From when it is sent, or let go by the gate if that is later.
     pub(crate) step: Duration,
     /// In any case.
@@ -27,6 +30,7 @@ pub(crate) struct Limits {
 
 /// Runs a statement, and gives its first row.
 pub(crate) async fn call(
+    alarm: &mut Alarm,
     lease: &Lease,
     statement: &tokio_postgres::Statement,
     values: &[Option<String>],
@@ -45,7 +49,7 @@ pub(crate) async fn call(
         }
         Ok(first)
     };
-    within(lease, query, expected, limits, wave).await
+    within(alarm, lease, query, expected, limits, wave).await
 }
 
 /// Awaits an answer within limits.
@@ -53,6 +57,7 @@ pub(crate) async fn call(
 /// When a limit is passed, the statement is cancelled on the server and still awaited: a dropped future would leave
 /// the server's process running and holding its locks.
 pub(crate) async fn within<T>(
+    alarm: &mut Alarm,
     lease: &Lease,
     query: impl Future<Output = Result<T, Error>>,
     expected: &[Refusal],
@@ -60,11 +65,11 @@ pub(crate) async fn within<T>(
     wave: Option<&Wave>,
 ) -> Result<T, Ending> {
     pin_mut!(query);
-    let sent = Instant::now();
+    let sent: Instant = limits.from.into();
     let sooner = |limit: Instant| limits.until.map_or(limit, |until| limit.min(until.into()));
     let mut limit = sooner(sent + limits.step);
     let answer = loop {
-        if let Ok(answer) = timeout_at(limit, query.as_mut()).await {
+        if let Ok(answer) = alarm.until(limit, query.as_mut()).await {
             break answer;
         }
         // the time at the gate is not the step's

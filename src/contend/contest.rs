@@ -1,13 +1,13 @@
 //! A plan on a server: its connections, its serial control and its rounds.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::convert::Infallible;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use deadpool_postgres::RecyclingMethod;
 use futures_util::future;
-use tokio_postgres::{Client, NoTls};
+use tokio::task::JoinSet;
 
 use super::arena::Arena;
 use super::board::Board;
@@ -20,12 +20,13 @@ use super::session::Session;
 use super::tally::Tally;
 use super::{ContendError, Event, Pulse, Round, Run, dry_call, result, settle};
 use crate::postgres::pool::{self, AcquireError, Pool};
-use crate::postgres::{self, Connection, ServerFacts, Target, explain};
+use crate::postgres::{self, Connection, Notices, ServerFacts, Target, explain, interruptible};
+use crate::report::Settled;
 use crate::scenario::{Gate, Plan, Recycling, Rule, Schedule};
 use crate::stop::Stop;
 use crate::verdict;
 use crate::verify::{self, CheckResult};
-use crate::watch::{LockWatch, Sampler};
+use crate::watch::{Deadlock, Evidence, Sampler};
 
 /// Attempts of the serial control at the most.
 const CONTROL_MAX: usize = 200;
@@ -33,7 +34,9 @@ const CONTROL_MAX: usize = 200;
 const STOP_GRACE: Duration = Duration::from_secs(1);
 
 /// How soon it is noticed that the server is gone.
-const LIVENESS: Duration = Duration::from_millis(100);
+const LIVENESS: Duration = Duration::from_millis(50);
+/// Between requests to cancel what still runs.
+const CANCEL_PERIOD: Duration = Duration::from_millis(200);
 /// How often a round is judged by the rules that may abort it.
 const JUDGE_PERIOD: Duration = Duration::from_millis(250);
 /// How often a round tells how it goes.
@@ -45,10 +48,14 @@ pub(super) struct Contest<'a> {
     target: &'a Target,
     stop: &'a Stop,
     control: Connection,
-    pub(super) prepared: Prepared,
+    /// The same, for the tasks of sessions.
+    shared_plan: Arc<Plan>,
+    pub(super) prepared: Arc<Prepared>,
     pools: Vec<Pool>,
     keeper: Option<Keeper>,
     sampler: Sampler,
+    notices: Notices,
+    deadlock_timeout: Duration,
     pub(super) gate_tables: Vec<String>,
     pub(super) notes: Vec<String>,
 }
@@ -62,15 +69,23 @@ impl<'a> Contest<'a> {
         facts: &ServerFacts,
     ) -> Result<Contest<'a>, ContendError> {
         let lost = |error: tokio_postgres::Error| ContendError::Lost(explain(&error));
-        interruptible(&control, stop, prepare::setup(&control, plan)).await?;
-        let prepared = prepare::prepare(&control, plan).await?;
+        // any of it may wait for somebody's lock
+        let asked = async {
+            prepare::setup(&control, plan).await?;
+            let prepared = prepare::prepare(&control, plan).await?;
+            Ok((prepared, prepare::gate_tables(&control, plan).await?))
+        };
+        let asked: Result<_, ContendError> = interruptible(&control, stop, Duration::ZERO, asked).await;
+        let (prepared, mut gate_tables) = asked?;
         let mut notes = Vec::new();
-        let mut gate_tables = prepare::gate_tables(&control, plan).await?;
         let gates = || plan.groups.iter().map(|g| g.gate);
         if gates().any(Gate::closes_tables) && gate_tables.is_empty() {
-            let keys = interruptible(&control, stop, prepare::keys(&control, plan)).await?;
-            let called = dry_call::written_tables(&control, plan, &prepared, &keys, &mut notes);
-            gate_tables = interruptible(&control, stop, called).await.map_err(lost)?;
+            let called = async {
+                let keys = prepare::keys(&control, plan).await?;
+                let written = dry_call::written_tables(&control, plan, &prepared, &keys, &mut notes).await;
+                written.map_err(lost)
+            };
+            gate_tables = interruptible(&control, stop, Duration::ZERO, called).await?;
         }
         let keeper = match choose_gate(gates(), target, &gate_tables, &mut notes) {
             Some(kind) => {
@@ -88,6 +103,7 @@ impl<'a> Contest<'a> {
         let sampler = Sampler::new(watcher, facts.version_number, facts.deadlock_timeout())
             .await
             .map_err(lost)?;
+        let notices = Notices::probe(&control).await;
         let mut pools = Vec::new();
         for (i, settings) in plan.pools.iter().enumerate() {
             let options = pool::Options {
@@ -100,9 +116,9 @@ impl<'a> Contest<'a> {
                     Recycling::Clean => RecyclingMethod::Clean,
                 },
             };
-            let pool = Pool::new(target, &options)?;
+            let pool = Pool::new(target, &options, &notices)?;
             if !settings.on_demand && plan.sessions_of(i) > 0 {
-                warm_up(plan, i, &prepared, &pool).await?;
+                warm_up(plan, i, &prepared, &pool, stop).await?;
             }
             pools.push(pool);
         }
@@ -111,21 +127,24 @@ impl<'a> Contest<'a> {
             target,
             stop,
             control,
-            prepared,
+            shared_plan: Arc::new(plan.clone()),
+            prepared: Arc::new(prepared),
             pools,
             keeper,
             sampler,
+            notices,
+            deadlock_timeout: facts.deadlock_timeout(),
             gate_tables,
             notes,
         })
     }
 
-    fn arena<'b>(&'b self, board: Board, keys: Vec<TextRow>, round: u32, locks: &'b LockWatch) -> Arena<'b> {
+    fn arena(&self, board: Board, keys: Vec<TextRow>, round: u32) -> Arena {
         let groups = || self.plan.groups.iter();
         Arena {
-            plan: self.plan,
-            prepared: &self.prepared,
-            pools: &self.pools,
+            plan: Arc::clone(&self.shared_plan),
+            prepared: Arc::clone(&self.prepared),
+            pools: self.pools.clone(),
             board,
             tally: Mutex::new(Tally::new(self.plan, keys.len())),
             keys,
@@ -134,7 +153,8 @@ impl<'a> Contest<'a> {
             start_key: self.keeper.as_ref().map_or(0, |k| k.start_key),
             gate: None,
             stop: Stop::default(),
-            locks,
+            locks: Arc::default(),
+            timeline: Mutex::default(),
             drawn: groups().map(|_| Default::default()).collect(),
             arrivals: groups().map(|_| Default::default()).collect(),
             leaked: Mutex::default(),
@@ -150,7 +170,7 @@ impl<'a> Contest<'a> {
             prepare::setup(&self.control, self.plan).await?;
             prepare::keys(&self.control, self.plan).await
         };
-        interruptible(&self.control, self.stop, ready).await
+        interruptible(&self.control, self.stop, Duration::ZERO, ready).await
     }
 
     fn board(&self, seats: &[Chair], gated: impl Fn(usize) -> bool) -> Board {
@@ -161,24 +181,25 @@ impl<'a> Contest<'a> {
     /// The attempts of one round, one after another, with no gate.
     pub(super) async fn serial_control(&self) -> Result<Round, ContendError> {
         let keys = self.fresh_start().await?;
-        let locks = LockWatch::default();
         let seats = seats(self.plan);
         let board = self.board(&seats, |_| false);
-        let arena = self.arena(board, keys, 0, &locks);
+        let arena = self.arena(board, keys, 0);
         tokio::select! {
             () = one_after_another(&arena, &seats) => {}
             never = self.end_early(&arena) => match never {},
         }
         let took = arena.began.elapsed();
-        let mut tally = arena.tally.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let settled = settle::settle(&self.control, self.plan, &self.prepared, &arena.keys, &mut tally).await;
+        let cut_short = arena.stop.is_requested();
+        let mut tally = std::mem::take(&mut *arena.tally());
+        let settled = self.settle(&arena.keys, &mut tally).await;
         Ok(Round {
             number: 0,
-            keys: arena.keys,
+            keys: arena.keys.clone(),
             tally,
             settled,
             checks: self.checks().await?,
             took,
+            cut_short,
             ..Round::default()
         })
     }
@@ -194,19 +215,28 @@ impl<'a> Contest<'a> {
             Ok(keys) => keys,
             Err(error) => return (None, Some(error.to_string())),
         };
-        let locks = LockWatch::default();
         let seats = seats(self.plan);
         let kept = self.keeper.is_some();
         let board = self.board(&seats, |group| kept && self.plan.groups[group].gate != Gate::None);
-        let mut arena = self.arena(board, keys, number, &locks);
+        let mut arena = self.arena(board, keys, number);
         arena.gate = self.keeper.as_ref().map(|k| k.kind);
+        let arena = Arc::new(arena);
 
-        let sessions = future::join_all(
-            seats
-                .iter()
-                .enumerate()
-                .map(|(i, seat)| Session::new(&arena, i, *seat).run()),
-        );
+        // a task each: one that is woken wakes no other
+        let mut sessions = JoinSet::new();
+        for (i, seat) in seats.iter().enumerate() {
+            let (arena, seat) = (Arc::clone(&arena), *seat);
+            sessions.spawn(async move { Session::new(&arena, i, seat).run().await });
+        }
+        let sessions = async {
+            while let Some(ended) = sessions.join_next().await {
+                if let Err(error) = ended
+                    && error.is_panic()
+                {
+                    std::panic::resume_unwind(error.into_panic());
+                }
+            }
+        };
         let kept = async {
             match &self.keeper {
                 Some(keeper) => keeper.keep(&arena.board, &arena.stop).await,
@@ -220,16 +250,18 @@ impl<'a> Contest<'a> {
             Some(arena.arrivals[i].keep(&arena, i, ramp, arena.began + group.start))
         }));
         let mut aborted = None;
+        let meets = |pids: &HashSet<i32>| arena.meets(pids);
         let pools = PoolWatch::new(self.pools.len());
         let (_, waves, _) = tokio::select! {
             raced = future::join3(sessions, kept, arrivals) => raced,
-            never = self.sampler.watch(&locks) => match never {},
+            never = self.sampler.watch(&arena.locks, &meets) => match never {},
             never = pools.watch(&arena, &self.control) => match never {},
             never = self.end_early(&arena) => match never {},
             never = self.abort_when_hopeless(&arena, &mut aborted) => match never {},
             never = pulses(&arena, on_event) => match never {},
         };
         let took = arena.began.elapsed();
+        let cut_short = arena.stop.is_requested();
         let (waves, mut broke_off) = match waves {
             Ok(waves) => (waves, None),
             Err(error) => (Vec::new(), Some(format!("the gate could not be kept: {error}"))),
@@ -237,13 +269,14 @@ impl<'a> Contest<'a> {
         if self.control.is_closed() {
             broke_off = Some("the connection to the server was lost".into());
         }
-        let sessions = names(self.plan, &arena.board);
-        let closed: Vec<_> = waves.iter().map(|w| (w.closed, w.opened)).collect();
-        let lock_waits = locks.by_relation(&sessions, self.keeper.as_ref().map(|k| k.pid), &closed);
-        let (samples, time) = locks.cost();
+        let closed = waves.iter().map(|w| (w.closed, w.opened)).collect();
+        arena.locks.set_arranged(self.keeper.as_ref().map(|k| k.pid), closed);
+        let lock_waits = arena.locks.lock_waits(&arena.timeline());
+        let (samples, time) = arena.locks.cost();
         *cost = (cost.0 + samples, cost.1 + time);
-        let mut tally = arena.tally.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let settled = settle::settle(&self.control, self.plan, &self.prepared, &arena.keys, &mut tally).await;
+        let mut tally = std::mem::take(&mut *arena.tally());
+        self.explain(&arena, &mut tally.deadlocks).await;
+        let settled = self.settle(&arena.keys, &mut tally).await;
         let checks = match self.checks().await {
             Ok(checks) => checks,
             Err(error) => {
@@ -253,7 +286,7 @@ impl<'a> Contest<'a> {
         };
         let round = Round {
             number,
-            keys: arena.keys,
+            keys: arena.keys.clone(),
             tally,
             waves,
             lock_waits,
@@ -261,13 +294,29 @@ impl<'a> Contest<'a> {
             settled,
             checks,
             took,
+            cut_short,
         };
         (Some(round), broke_off.or(aborted))
     }
 
+    /// Adds to the deadlocks of a round what only others than their victims knew.
+    async fn explain(&self, arena: &Arena, deadlocks: &mut [Deadlock]) {
+        let tables: Vec<u32> = deadlocks.iter().flat_map(Deadlock::tables).collect();
+        let tables = self.sampler.names(&tables).await;
+        let timeline = arena.timeline();
+        let evidence = Evidence {
+            tables: &tables,
+            locks: &arena.locks,
+            timeline: &timeline,
+            notices: &self.notices,
+            deadlock_timeout: self.deadlock_timeout,
+        };
+        deadlocks.iter_mut().for_each(|deadlock| deadlock.explain(evidence));
+    }
+
     /// Stops a round when the run is stopped, or the server gone; then what still runs after a while is cancelled, until
     /// nothing is left to cancel.
-    async fn end_early(&self, arena: &Arena<'_>) -> Infallible {
+    async fn end_early(&self, arena: &Arena) -> Infallible {
         let gone = async {
             while !self.control.is_closed() {
                 tokio::time::sleep(LIVENESS).await;
@@ -279,11 +328,12 @@ impl<'a> Contest<'a> {
             () = gone => {}
         }
         arena.stop.request();
+        self.stop.grace(STOP_GRACE).await;
         self.cancel_stragglers(&arena.board).await
     }
 
     /// Judges the round now and then by the rules that may abort it.
-    async fn abort_when_hopeless(&self, arena: &Arena<'_>, why: &mut Option<String>) -> Infallible {
+    async fn abort_when_hopeless(&self, arena: &Arena, why: &mut Option<String>) -> Infallible {
         if self.plan.rules.iter().all(|r| r.abort.is_none()) {
             return future::pending().await;
         }
@@ -318,6 +368,12 @@ impl<'a> Contest<'a> {
         }
     }
 
+    /// What the sessions were told against what is stored.
+    async fn settle(&self, keys: &[TextRow], tally: &mut Tally) -> Option<Settled> {
+        let settled = settle::settle(&self.control, self.plan, &self.prepared, keys, tally);
+        interruptible(&self.control, self.stop, STOP_GRACE, settled).await
+    }
+
     async fn checks(&self) -> Result<Vec<CheckResult>, ContendError> {
         if self.plan.checks.is_empty() {
             return Ok(Vec::new());
@@ -325,14 +381,25 @@ impl<'a> Contest<'a> {
         Ok(verify::run(self.target, &self.plan.checks, &verify::Options::default(), self.stop).await?)
     }
 
-    /// What still runs after a while is cancelled, until nothing is left to cancel.
+    /// Cancels what still runs, for ever; who insists doesn't wait for a statement that doesn't mind.
     async fn cancel_stragglers(&self, board: &Board) -> Infallible {
+        let mut spare = None;
+        let mut insisted_before = false;
         loop {
-            tokio::time::sleep(STOP_GRACE).await;
-            let busy = board.busy();
-            let sql = "select pg_catalog.pg_cancel_backend(pid) from unnest($1::int4[]) pid";
-            if self.control.query(sql, &[&busy]).await.is_err() {
-                return future::pending().await;
+            let ask = match insisted_before {
+                true => "pg_terminate_backend",
+                false => "pg_cancel_backend",
+            };
+            insisted_before = self.stop.is_insisted();
+            let sql = format!("select pg_catalog.{ask}(pid) from unnest($1::int4[]) pid");
+            let client = spare.as_ref().unwrap_or(&self.control);
+            if client.query(&sql, &[&board.busy()]).await.is_err() {
+                // the server may live when this one connection is lost
+                spare = self.target.connect("control").await.ok();
+            }
+            match insisted_before {
+                true => tokio::time::sleep(CANCEL_PERIOD).await,
+                false => self.stop.grace(CANCEL_PERIOD).await,
             }
         }
     }
@@ -341,7 +408,10 @@ impl<'a> Contest<'a> {
     pub(super) async fn close(self, before: Option<i64>, run: &Run) -> Option<i64> {
         let met: i64 = run.rounds.iter().map(|r| r.tally.deadlocks.len() as i64).sum();
         self.pools.iter().for_each(Pool::close);
-        postgres::deadlocks_since(&self.control, before?, met).await
+        tokio::select! {
+            counted = postgres::deadlocks_since(&self.control, before?, met) => counted,
+            () = self.stop.insisted() => None,
+        }
     }
 }
 
@@ -373,7 +443,7 @@ fn choose_gate(
 }
 
 /// The attempts of a round, or the first of them, in turn. Where time decides how many there are, one of each session.
-async fn one_after_another(arena: &Arena<'_>, seats: &[Chair]) {
+async fn one_after_another(arena: &Arena, seats: &[Chair]) {
     let mut made = 0;
     let mut drawn = vec![0; arena.plan.groups.len()];
     let mut sessions: Vec<Session<'_>> = seats
@@ -408,23 +478,8 @@ async fn one_after_another(arena: &Arena<'_>, seats: &[Chair]) {
     }
 }
 
-/// Whose the server's processes are.
-fn names(plan: &Plan, board: &Board) -> HashMap<i32, String> {
-    board.read(|seats| {
-        let mut names: HashMap<i32, String> = HashMap::new();
-        for (seat, activity) in seats.iter().flat_map(|s| s.recent.iter().map(move |a| (s, a))) {
-            let name = format!("{} {}", plan.groups[seat.group].name, seat.session);
-            let known = names.entry(activity.pid).or_insert_with(|| name.clone());
-            if *known != name {
-                *known = format!("the sessions of process {}", activity.pid);
-            }
-        }
-        names
-    })
-}
-
 /// Tells how the round goes, for ever.
-async fn pulses(arena: &Arena<'_>, on_event: &mut (dyn FnMut(Event) + Send)) -> Infallible {
+async fn pulses(arena: &Arena, on_event: &mut (dyn FnMut(Event) + Send)) -> Infallible {
     let groups = &arena.plan.groups;
     let planned = |g: &crate::scenario::Group| match &g.schedule {
         Schedule::PerSession { .. } | Schedule::Shared { .. } => None,
@@ -463,23 +518,6 @@ async fn pulses(arena: &Arena<'_>, on_event: &mut (dyn FnMut(Event) + Send)) -> 
     }
 }
 
-/// Awaits what runs on a connection; when a stop is asked for, its statement is cancelled on the server.
-async fn interruptible<T>(client: &Client, stop: &Stop, work: impl Future<Output = T>) -> T {
-    tokio::select! {
-        done = work => done,
-        never = cancel_for_ever(client, stop) => match never {},
-    }
-}
-
-async fn cancel_for_ever(client: &Client, stop: &Stop) -> Infallible {
-    stop.requested().await;
-    loop {
-        // one that doesn't get through is sent again
-        let _ = client.cancel_token().cancel_query(NoTls).await;
-        tokio::time::sleep(STOP_GRACE).await;
-    }
-}
-
 /// A seat of the race: which group, and which session of it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Chair {
@@ -502,7 +540,7 @@ fn seats(plan: &Plan) -> Vec<Chair> {
 }
 
 /// Opens all connections of a pool and prepares the statements of its groups on each.
-async fn warm_up(plan: &Plan, index: usize, prepared: &Prepared, pool: &Pool) -> Result<(), ContendError> {
+async fn warm_up(plan: &Plan, index: usize, prepared: &Prepared, pool: &Pool, stop: &Stop) -> Result<(), ContendError> {
     let groups = plan.groups.iter().enumerate().filter(|(_, g)| g.pool == index);
     let steps: Vec<(usize, &str)> = groups
         .flat_map(|(g, group)| {
@@ -517,9 +555,10 @@ async fn warm_up(plan: &Plan, index: usize, prepared: &Prepared, pool: &Pool) ->
             timeout => ContendError::Lost(timeout.to_string()),
         })?);
     }
-    let prepared = leases
-        .iter()
-        .map(|lease| future::join_all(steps.iter().map(|(number, sql)| lease.statement(*number, sql))));
+    let prepared = leases.iter().map(|lease| {
+        let statements = future::join_all(steps.iter().map(|(number, sql)| lease.prepare_as(*number, sql)));
+        interruptible(lease, stop, Duration::ZERO, statements)
+    });
     for result in future::join_all(prepared).await.into_iter().flatten() {
         result.map_err(|error| ContendError::Lost(explain(&error)))?;
     }

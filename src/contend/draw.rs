@@ -47,15 +47,23 @@ pub(crate) struct Drawn {
 
 /// Draws. The same seed, round, session and iteration draw the same, in whatever order the sessions come.
 pub(crate) fn draw(seed: u64, ticket: Ticket, keys: usize, pick: Pick, params: &[Param]) -> Drawn {
+    let in_turn = match pick {
+        _ if keys == 0 => Some(None),
+        Pick::Hot => Some(Some(0)),
+        Pick::RoundRobin => Some(Some((ticket.number as usize + ticket.iteration as usize - 2) % keys)),
+        Pick::Random => None,
+    };
+    if let (Some(key), []) = (in_turn, params) {
+        return Drawn {
+            key,
+            params: Vec::new(),
+        };
+    }
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     rng.set_stream(u64::from(ticket.session) << 32 | u64::from(ticket.round));
     // a block for each iteration: far more words than an attempt draws
     rng.set_word_pos(u128::from(ticket.iteration) << 20);
-    let key = (keys > 0).then(|| match pick {
-        Pick::Hot => 0,
-        Pick::Random => rng.random_range(0..keys),
-        Pick::RoundRobin => (ticket.number + ticket.iteration - 2) as usize % keys,
-    });
+    let key = in_turn.unwrap_or_else(|| Some(rng.random_range(0..keys)));
     let params = params
         .iter()
         .map(|param| match &param.draw {

@@ -19,7 +19,7 @@ use tokio_postgres::error::SqlState;
 
 use super::board::{Board, Cohort, Wave};
 use super::commit_gate::{CommitGate, Held};
-use crate::postgres::{Connection, explain};
+use crate::postgres::{Connection, explain, interruptible};
 use crate::scenario::Gate;
 use crate::stop::Stop;
 
@@ -119,8 +119,9 @@ impl Keeper {
             };
             let Some(cohort) = cohort else { break Ok(()) };
             let seats = cohort.seats.clone();
-            let held = match self.close().await {
+            let held = match self.close(stop).await {
                 Ok(held) => held,
+                Err(_) if stop.is_requested() => break Ok(()),
                 Err(error) => {
                     drop(cohort);
                     let hint = match error.code() {
@@ -186,14 +187,16 @@ impl Keeper {
         })
     }
 
-    async fn close(&self) -> Result<Option<Held>, tokio_postgres::Error> {
+    async fn close(&self, stop: &Stop) -> Result<Option<Held>, tokio_postgres::Error> {
         let held = match &self.commit_gate {
             Some(gate) => gate.close(&self.control).await?,
             None => None,
         };
         match self.kind {
             Gate::Write | Gate::Commit => {
-                let locked = self.control.batch_execute(&self.lock_tables).await;
+                // others who write to the tables may hold it up
+                let locked = self.control.batch_execute(&self.lock_tables);
+                let locked = interruptible(&self.control, stop, Duration::ZERO, locked).await;
                 if let Err(error) = locked {
                     let _ = self.control.batch_execute("ROLLBACK").await;
                     if let (Some(gate), Some(held)) = (&self.commit_gate, held) {
@@ -253,7 +256,7 @@ impl Keeper {
                 deadline = latest.min(Instant::now() + IDLE_MAX);
             }
             if Instant::now() >= deadline || stop.is_requested() {
-                arrival.deadline = true;
+                arrival.deadline = !stop.is_requested();
                 return Ok(arrival);
             }
             tokio::time::sleep(POLL).await;

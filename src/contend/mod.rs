@@ -9,6 +9,7 @@
 //!
 //! Each phase is told to the caller as an [`Event`]. What was measured is a [`Race`] in the end, however the run ended.
 
+mod alarm;
 mod arena;
 mod arrivals;
 mod attempt;
@@ -160,6 +161,8 @@ pub(crate) struct Round {
     pub(crate) settled: Option<Settled>,
     pub(crate) checks: Vec<CheckResult>,
     pub(crate) took: Duration,
+    /// Whether it was ended before its schedules were over.
+    pub(crate) cut_short: bool,
 }
 
 /// Races a plan on a database; the system, if it has one, is installed already.

@@ -10,7 +10,7 @@ use tokio_postgres::Client;
 use super::arena::Arena;
 use super::board::Seat;
 use crate::scenario::Plan;
-use crate::watch::{Doing, Holder, Named, PoolNow, PoolSeen, backends};
+use crate::watch::{Doing, Named, PoolHolder, PoolNow, PoolSeen, backends};
 
 /// How often the pools are looked at.
 const PERIOD: Duration = Duration::from_millis(20);
@@ -37,7 +37,7 @@ impl PoolWatch {
     }
 
     /// Looks until dropped; without a server that answers there is nothing more to see.
-    pub(super) async fn watch(&self, arena: &Arena<'_>, client: &Client) -> Infallible {
+    pub(super) async fn watch(&self, arena: &Arena, client: &Client) -> Infallible {
         let mut pause = PERIOD;
         loop {
             tokio::time::sleep(pause).await;
@@ -53,10 +53,10 @@ impl PoolWatch {
                 };
                 pause = (asked.elapsed() * PAUSE_PER_COST).clamp(PERIOD, PAUSE_MAX);
                 pools = look(arena);
-                named = arena.board.read(|seats| self::named(arena.plan, seats));
+                named = arena.board.read(|seats| self::named(&arena.plan, seats));
             }
             let at = arena.began.elapsed();
-            let table = |pid| arena.locks.last_wait(pid).and_then(|place| place.relation);
+            let table = |pid| arena.locks.table_waited_for(pid);
             for (seen, now) in self.lock().iter_mut().zip(&pools) {
                 seen.record(at, now, &server, &named, table);
             }
@@ -69,7 +69,7 @@ impl PoolWatch {
 }
 
 /// The pools as they are now.
-fn look(arena: &Arena<'_>) -> Vec<PoolNow> {
+fn look(arena: &Arena) -> Vec<PoolNow> {
     let size = |pool: &crate::postgres::pool::Pool| u32::try_from(pool.capacity()).unwrap_or(u32::MAX);
     let mut pools: Vec<PoolNow> = arena
         .pools
@@ -88,7 +88,7 @@ fn look(arena: &Arena<'_>) -> Vec<PoolNow> {
         for seat in seats {
             let pool = arena.plan.groups[seat.group].pool;
             if pools[pool].is_dry() {
-                pools[pool].holders.extend(holders(arena.plan, seat));
+                pools[pool].holders.extend(holders(&arena.plan, seat));
             }
         }
     });
@@ -96,8 +96,8 @@ fn look(arena: &Arena<'_>) -> Vec<PoolNow> {
 }
 
 /// The connections that a session has.
-fn holders<'a>(plan: &'a Plan, seat: &'a Seat) -> impl Iterator<Item = Holder> + 'a {
-    let holder = move |pid: i32, doing: Doing| Holder {
+fn holders<'a>(plan: &'a Plan, seat: &'a Seat) -> impl Iterator<Item = PoolHolder> + 'a {
+    let holder = move |pid: i32, doing: Doing| PoolHolder {
         pid,
         group: plan.groups[seat.group].name.clone(),
         place: place(plan, seat),

@@ -54,7 +54,7 @@ pub(crate) fn summarise(plan: &Plan, run: &Run, took: Duration) -> Race {
             .map(|pool| pool_result(plan, run, &groups, pool))
             .collect(),
         settled: settled(run),
-        lock_waits: merge_waits(run.rounds.iter().flat_map(|r| &r.lock_waits)),
+        lock_waits: LockWaits::merge(run.rounds.iter().flat_map(|r| &r.lock_waits)),
         deadlocks: Deadlock::distinct(run.rounds.iter().flat_map(|r| r.tally.deadlocks.iter().cloned())),
         server_deadlocks: run.server_deadlocks,
         samples: run.sampler_cost.0,
@@ -127,6 +127,7 @@ fn round_result(plan: &Plan, round: &Round) -> RoundResult {
         waves: waves(round),
         checks: round.checks.clone(),
         duration_ms: ms(round.took),
+        cut_short: round.cut_short,
     }
 }
 
@@ -233,6 +234,7 @@ fn steps(plan: &Plan, run: &Run, groups: &[GroupTally]) -> Vec<StepResult> {
                 latency_by_outcome: by_outcome(&tally.latency),
                 latency_by_key: latency_by_key(run, g, i),
                 blocked_ms: ms(tally.blocked),
+                running_ms: ms(tally.took.saturating_sub(tally.blocked)),
             });
         }
     }
@@ -265,8 +267,12 @@ fn reasons(plan: &Plan, run: &Run) -> Vec<Reason> {
         }
     }
     let name = |(group, step): (usize, usize)| {
-        let step = plan.groups[group].steps.get(step);
-        step.map_or_else(|| "commit".to_string(), |s| s.name.clone())
+        let steps = &plan.groups[group].steps;
+        match steps.get(step) {
+            Some(step) => step.name.clone(),
+            None if step == steps.len() => "commit".into(),
+            None => "begin".into(),
+        }
     };
     let mut reasons: Vec<Reason> = merged
         .into_iter()
@@ -375,29 +381,6 @@ fn settled(run: &Run) -> Option<Settled> {
         all.problem = all.problem.or_else(|| one.problem.clone());
     }
     Some(all)
-}
-
-fn merge_waits<'a>(all: impl Iterator<Item = &'a LockWaits>) -> Vec<LockWaits> {
-    let mut merged: Vec<LockWaits> = Vec::new();
-    for waits in all {
-        match merged.iter_mut().find(|m| m.relation == waits.relation) {
-            None => merged.push(waits.clone()),
-            Some(known) => {
-                known.waits += waits.waits;
-                known.total_ms += waits.total_ms;
-                known.max_ms = known.max_ms.max(waits.max_ms);
-                for (who, n) in &waits.behind {
-                    match known.behind.iter_mut().find(|(w, _)| w == who) {
-                        Some((_, count)) => *count += n,
-                        None => known.behind.push((who.clone(), *n)),
-                    }
-                }
-                known.behind.sort_by_key(|(_, n)| std::cmp::Reverse(*n));
-            }
-        }
-    }
-    merged.sort_by(|a, b| b.total_ms.total_cmp(&a.total_ms));
-    merged
 }
 
 fn ms(duration: Duration) -> f64 {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use super::alarm::Alarm;
 use super::arena::Arena;
 use super::contest::Chair;
 use super::draw::Ticket;
@@ -14,7 +15,7 @@ use crate::scenario::{Group, Pause, Schedule};
 
 /// A session, and what it has between its attempts.
 pub(crate) struct Session<'a> {
-    pub(crate) arena: &'a Arena<'a>,
+    pub(crate) arena: &'a Arena,
     pub(crate) seat: usize,
     pub(crate) chair: Chair,
     pub(crate) group: &'a Group,
@@ -22,6 +23,8 @@ pub(crate) struct Session<'a> {
     pub(crate) rng: ChaCha8Rng,
     /// Kept over attempts, and while it thinks.
     pub(crate) lease: Option<Lease>,
+    /// For the limits of its statements.
+    pub(crate) alarm: Alarm,
     /// Whether the connection is its own as long as the round lasts.
     keeps: bool,
     iteration: u32,
@@ -38,7 +41,7 @@ pub(crate) struct Pass {
 }
 
 impl<'a> Session<'a> {
-    pub(crate) fn new(arena: &'a Arena<'a>, seat: usize, chair: Chair) -> Session<'a> {
+    pub(crate) fn new(arena: &'a Arena, seat: usize, chair: Chair) -> Session<'a> {
         let group = &arena.plan.groups[chair.group];
         let mut rng = ChaCha8Rng::seed_from_u64(arena.plan.seed);
         // the streams of attempts have a round in their lower half that is never this large
@@ -50,6 +53,7 @@ impl<'a> Session<'a> {
             group,
             rng,
             lease: None,
+            alarm: Alarm::new(),
             // where there is a connection for everybody, nobody asks for one again and again
             keeps: arena.round > 0 && arena.plan.pools[group.pool].size.is_none(),
             iteration: 0,
@@ -78,7 +82,7 @@ impl<'a> Session<'a> {
                         self.arena.tally().groups[self.chair.group].dropped += left;
                         return;
                     }
-                    self.pass(None, Some(began + *max + self.group.grace)).await;
+                    self.pass(None, began + *max, self.group.grace).await;
                 }
             }
             Schedule::Shared { iterations, max } => {
@@ -88,12 +92,12 @@ impl<'a> Session<'a> {
                         self.arena.tally().groups[self.chair.group].dropped += 1;
                         continue;
                     }
-                    self.pass(None, Some(began + *max + self.group.grace)).await;
+                    self.pass(None, began + *max, self.group.grace).await;
                 }
             }
             Schedule::Constant { duration } => {
                 while !self.is_stopped() && began.elapsed() < *duration {
-                    self.pass(None, Some(began + *duration + self.group.grace)).await;
+                    self.pass(None, began + *duration, self.group.grace).await;
                 }
             }
             Schedule::Ramping { ramp, ramp_down } => {
@@ -108,27 +112,28 @@ impl<'a> Session<'a> {
                         return;
                     }
                     let out = ramp.falls_below(seat, began.elapsed());
-                    let until = match out < ramp.duration() {
-                        true => out + *ramp_down,
-                        false => out + self.group.grace,
+                    let grace = match out < ramp.duration() {
+                        true => *ramp_down,
+                        false => self.group.grace,
                     };
-                    self.pass(None, Some(began + until)).await;
+                    self.pass(None, began + out, grace).await;
                 }
             }
             Schedule::Rate { ramp } => {
-                let until = Some(began + ramp.duration() + self.group.grace);
+                let over = began + ramp.duration();
                 while let Some(due) = self.arena.arrivals[self.chair.group].next().await {
-                    self.pass(Some(due), until).await;
+                    self.pass(Some(due), over, self.group.grace).await;
                 }
             }
         }
     }
 
-    /// One attempt, and the pause after it.
-    async fn pass(&mut self, due: Option<Instant>, until: Option<Instant>) {
-        self.next(due, until).await;
+    /// One attempt, and the pause after it, which ends when the schedule is over for this session.
+    async fn pass(&mut self, due: Option<Instant>, over: Instant, grace: Duration) {
+        self.next(due, Some(over + grace)).await;
         self.arena.board.idle(self.seat);
         let think = self.drawn(self.group.think);
+        let think = think.min(over.saturating_duration_since(Instant::now()));
         if think.is_zero() {
             if !self.keeps {
                 self.give_back();
@@ -138,8 +143,7 @@ impl<'a> Session<'a> {
         if !self.keeps && !self.group.holds {
             self.give_back();
         }
-        let end = until.map_or(Duration::MAX, |until| until.saturating_duration_since(Instant::now()));
-        self.arena.pause(think.min(end)).await;
+        self.arena.pause(think).await;
         if !self.keeps {
             self.give_back();
         }

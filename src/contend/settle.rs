@@ -2,8 +2,12 @@
 //!
 //! The scenario's `settle` query is asked for each attempt, after the round: a row means that it is stored.
 
+use std::time::Duration;
+
+use futures_util::pin_mut;
+use tokio::time::timeout;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Client, Statement};
+use tokio_postgres::{Client, Error, NoTls, Statement};
 
 use super::draw::{TextRow, draw, values};
 use super::prepare::Prepared;
@@ -15,6 +19,22 @@ use crate::scenario::{Pick, Plan};
 
 /// Attempts that are named.
 const EXAMPLES: usize = 10;
+
+/// Awaits an answer; when it takes too long, it is cancelled on the server and still awaited.
+async fn within<T>(
+    client: &Client,
+    limit: Duration,
+    query: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    pin_mut!(query);
+    loop {
+        if let Ok(answer) = timeout(limit, query.as_mut()).await {
+            return answer;
+        }
+        // one that doesn't get through is sent again
+        let _ = client.cancel_token().cancel_query(NoTls).await;
+    }
+}
 
 /// Looks every attempt up, and moves those in doubt to where they belong.
 pub(crate) async fn settle(
@@ -52,7 +72,7 @@ pub(crate) async fn settle(
                 }
             },
         };
-        let found = match client.query(&statement, &params).await {
+        let found = match within(client, query.timeout, client.query(&statement, &params)).await {
             Ok(rows) => !rows.is_empty(),
             Err(error) => {
                 settled.problem = Some(explain(&error));

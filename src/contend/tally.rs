@@ -80,6 +80,8 @@ pub(crate) struct PoolTally {
 pub(crate) struct StepTally {
     pub(crate) outcomes: Outcomes,
     pub(crate) latency: ByOutcome,
+    /// Over all of them.
+    pub(crate) took: Duration,
     /// Time it stood behind locks, as far as the samples have seen it.
     pub(crate) blocked: Duration,
     /// By key, like [`Tally::keys`].
@@ -103,7 +105,8 @@ pub(crate) struct ByOutcome([Times; Outcome::ALL.len()]);
 /// What makes two failures the same.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Kind {
-    /// Group and step; none when there was no connection. The commit stands behind the last step.
+    /// Group and step; none when there was no connection. The commit stands behind the last step, and what begins it
+    /// all behind that.
     pub(crate) step: Option<(usize, usize)>,
     pub(crate) outcome: Outcome,
     pub(crate) sqlstate: Option<String>,
@@ -161,6 +164,7 @@ impl GroupTally {
         for (all, one) in self.steps.iter_mut().zip(&other.steps) {
             all.outcomes.merge(&one.outcomes);
             all.latency.merge(&one.latency);
+            all.took += one.took;
             all.blocked += one.blocked;
         }
         self.tries += other.tries;
@@ -216,6 +220,7 @@ impl Tally {
         let tally = &mut self.groups[group].steps[step];
         tally.outcomes.add(outcome);
         tally.latency.record(outcome, took);
+        tally.took += took;
         tally.keys[key].add(outcome);
         if let Some(times) = &mut tally.key_times {
             times[key].push(u32::try_from(took.as_micros()).unwrap_or(u32::MAX));
@@ -286,8 +291,11 @@ impl Tally {
         ] {
             outcomes.move_one(Outcome::InDoubt, outcome);
         }
-        if outcome == Outcome::Accepted && key.winners.len() < WINNERS_MAX {
-            key.winners.push((entry.group, entry.ticket.session));
+        if outcome == Outcome::Accepted {
+            self.groups[entry.group].sessions[entry.ticket.number as usize - 1].1 += 1;
+            if key.winners.len() < WINNERS_MAX {
+                key.winners.push((entry.group, entry.ticket.session));
+            }
         }
         // with a single step, the attempt's outcome is the step's
         if let [step] = self.groups[entry.group].steps.as_mut_slice() {

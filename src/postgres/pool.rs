@@ -7,10 +7,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use deadpool_postgres::{Manager, ManagerConfig, Object, ObjectId, RecyclingMethod, Runtime, Timeouts};
+use tokio_postgres::Statement;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{NoTls, Statement};
 
-use super::{ConnectError, Target, explain};
+use super::{ConnectError, Notices, Target, explain};
 
 /// A deadpool-postgres pool that also knows each of its connections.
 #[derive(Clone, Debug)]
@@ -75,14 +75,14 @@ pub enum AcquireError {
 }
 
 impl Pool {
-    /// A pool; it makes connections when they are asked for.
+    /// A pool; it makes connections when they are asked for. What its servers say aside goes to `notices`.
     ///
     /// # Errors
     /// [`ConnectError::Settings`] when deadpool refuses the settings.
-    pub fn new(target: &Target, options: &Options) -> Result<Pool, ConnectError> {
-        let manager = Manager::from_config(
+    pub fn new(target: &Target, options: &Options, notices: &Notices) -> Result<Pool, ConnectError> {
+        let manager = Manager::from_connect(
             target.config("session"),
-            NoTls,
+            notices.clone(),
             ManagerConfig {
                 recycling_method: options.recycling.clone(),
             },
@@ -170,14 +170,16 @@ impl Pool {
 }
 
 impl Lease {
-    /// The statement of that number, prepared when it is first asked for on this connection.
+    /// The statement of that number, if it was prepared on this connection.
+    pub fn prepared(&self, number: usize) -> Option<Statement> {
+        lock(&self.known.statements).get(number)?.clone()
+    }
+
+    /// Prepares a statement under that number.
     ///
     /// # Errors
     /// The server's.
-    pub async fn statement(&self, number: usize, sql: &str) -> Result<Statement, tokio_postgres::Error> {
-        if let Some(Some(statement)) = lock(&self.known.statements).get(number) {
-            return Ok(statement.clone());
-        }
+    pub async fn prepare_as(&self, number: usize, sql: &str) -> Result<Statement, tokio_postgres::Error> {
         let statement = self.client.prepare(sql).await?;
         let mut statements = lock(&self.known.statements);
         if statements.len() <= number {

@@ -83,7 +83,7 @@ pub struct Race {
     pub pools: Vec<PoolResult>,
     /// What was told to sessions, and what is stored; none where no group settles.
     pub settled: Option<Settled>,
-    /// Waits for locks over all rounds, by table, longest first.
+    /// Waits for locks over all rounds, by what was waited for, longest first.
     pub lock_waits: Vec<LockWaits>,
     /// Distinct deadlocks over all rounds, most frequent first.
     pub deadlocks: Vec<Deadlock>,
@@ -91,7 +91,7 @@ pub struct Race {
     pub server_deadlocks: Option<i64>,
     /// Samples taken of the server's locks.
     pub samples: u64,
-    /// Time the server took to answer them, in milliseconds.
+    /// Time they took, in milliseconds.
     pub samples_ms: f64,
     /// Why not all rounds were run.
     pub cut_short: Option<String>,
@@ -201,6 +201,8 @@ pub struct RoundResult {
     pub checks: Vec<CheckResult>,
     /// The race alone, in milliseconds.
     pub duration_ms: f64,
+    /// Whether it was ended before its attempts were made, so that its counts are not what they would have been.
+    pub cut_short: bool,
 }
 
 /// Outcomes for a key.
@@ -243,6 +245,8 @@ pub struct StepResult {
     pub latency_by_key: Vec<(Vec<Option<String>>, Times)>,
     /// Of that time, in milliseconds: behind locks, as far as the samples have seen it.
     pub blocked_ms: f64,
+    /// The rest.
+    pub running_ms: f64,
 }
 
 /// What the server said of attempts that were not accepted.

@@ -364,6 +364,14 @@ pub struct Retry {
     pub budget: Option<Duration>,
 }
 
+impl Retry {
+    /// The longest pause before the retry that follows so many tries.
+    pub fn bound(&self, tries: u32) -> Duration {
+        let doublings = tries.saturating_sub(1).min(20);
+        self.backoff.saturating_mul(1 << doublings).min(self.backoff_max)
+    }
+}
+
 /// What holds sessions so that they strike together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -463,4 +471,27 @@ pub enum Recycling {
     Verified,
     /// `DISCARD ALL`, but for prepared statements.
     Clean,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bound_of_the_backoff_doubles_up_to_its_maximum() {
+        let retry = Retry {
+            on: Vec::new(),
+            times: 9,
+            backoff: Duration::from_millis(10),
+            backoff_max: Duration::from_millis(50),
+            budget: None,
+        };
+        let bounds: Vec<u128> = [1, 2, 3, 4, 5, 1_000].map(|n| retry.bound(n).as_millis()).into();
+        assert_eq!(bounds, [10, 20, 40, 50, 50, 50]);
+        let none = Retry {
+            backoff: Duration::ZERO,
+            ..retry
+        };
+        assert_eq!(none.bound(7), Duration::ZERO);
+    }
 }

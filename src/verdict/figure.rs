@@ -114,8 +114,18 @@ fn figure_event(rule: &Rule, event: Event, round: &RoundResult) -> Figured {
 fn compare_share(op: Op, bound: f64, outcome: Outcome, outcomes: Outcomes, where_: &str) -> Figured {
     let (n, total) = (outcomes.get(outcome), outcomes.total());
     let share = n as f64 / total as f64;
+    let doubt = match outcome {
+        Outcome::Accepted => outcomes.in_doubt,
+        _ => 0,
+    };
+    let most = (n + doubt) as f64 / total as f64;
     Figured {
-        state: held(op.holds(share, bound)),
+        // one in doubt may have been accepted or not
+        state: match (op.holds(share, bound), op.holds(most, bound)) {
+            (true, true) => State::Held,
+            (false, false) => State::Broken,
+            _ => State::NoData,
+        },
         badness: (share - bound).abs(),
         text: format!("{:.2}% ({n} of {total}){where_}", share * 100.0),
     }

@@ -222,19 +222,14 @@ fn judge_rule(rule: &Rule, race: &Race) -> Judgement {
             let rounds = race
                 .rounds
                 .iter()
-                .map(|round| (round.round, figure_count(rule, round, race)));
+                .map(|round| (round.round, judge_count(rule, round, race)));
             worst(rounds.collect())
         }
     };
-    let control = match (&race.control, rule.must) {
-        (Some(control), Must::Count { per_key, .. }) => {
-            // a control of fewer attempts has other counts
-            let planned: Option<u64> = race.groups.iter().map(|g| g.attempts).sum();
-            let comparable = per_key || planned.is_some_and(|planned| control.attempts.total() >= planned);
-            comparable.then(|| figure_count(rule, control, race))
-        }
-        _ => None,
-    };
+    let control = race
+        .control
+        .as_ref()
+        .and_then(|control| figure_control(rule, control, race));
     Judgement {
         rule: rule.text.clone(),
         state: figured.state,
@@ -246,26 +241,67 @@ fn judge_rule(rule: &Rule, race: &Race) -> Judgement {
     }
 }
 
+/// A rule in a round; where that was cut short, the attempts that were not made may have mended it.
+fn judge_count(rule: &Rule, round: &RoundResult, race: &Race) -> Figured {
+    let figured = figure_count(rule, round, race);
+    if !round.cut_short || figured.state != State::Broken {
+        return figured;
+    }
+    let stays_broken = match (&rule.measure, rule.must) {
+        // those that the end itself has interrupted
+        (Measure::Event(Event::Interrupted), _) => false,
+        (_, Must::Count { .. }) => {
+            not_too_large(rule).is_some_and(|rule| figure_count(&rule, round, race).state == State::Broken)
+        }
+        _ => true,
+    };
+    match stays_broken {
+        true => figured,
+        false => Figured {
+            state: State::NoData,
+            text: format!("{} when the round was cut short", figured.text),
+            ..figured
+        },
+    }
+}
+
+/// A count in the control, where it can be compared with that of a round.
+fn figure_control(rule: &Rule, control: &RoundResult, race: &Race) -> Option<Figured> {
+    let Must::Count { per_key, .. } = rule.must else {
+        return None;
+    };
+    let planned: Option<u64> = race.groups.iter().map(|g| g.attempts).sum();
+    if planned.is_some_and(|planned| control.attempts.total() >= planned) {
+        return Some(judge_count(rule, control, race));
+    }
+    // fewer attempts have smaller counts: one that is too large tells all the same
+    let figured = figure_count(&not_too_large(rule)?, control, race);
+    (per_key || figured.state == State::Broken).then_some(figured)
+}
+
+/// What is left of a rule about a count when more may be counted later; none when nothing is.
+fn not_too_large(rule: &Rule) -> Option<Rule> {
+    let Must::Count { op, bound, per_key } = rule.must else {
+        return None;
+    };
+    let op = match op {
+        Op::Equal | Op::AtMost => Op::AtMost,
+        Op::Less => Op::Less,
+        Op::NotEqual | Op::More | Op::AtLeast => return None,
+    };
+    Some(Rule {
+        must: Must::Count { op, bound, per_key },
+        ..rule.clone()
+    })
+}
+
 /// Whether a rule is broken so that the rest of the run can't mend it. Of a partial count only that it is too large is known.
 pub fn is_hopeless(rule: &Rule, race: &Race) -> bool {
-    match rule.must {
-        Must::Count { op, bound, per_key } => {
-            let too_large = Rule {
-                must: Must::Count {
-                    op: Op::AtMost,
-                    bound: match op {
-                        Op::Equal | Op::AtMost => bound,
-                        Op::Less => bound.saturating_sub(1),
-                        Op::NotEqual | Op::More | Op::AtLeast => return false,
-                    },
-                    per_key,
-                },
-                ..rule.clone()
-            };
-            judge_rule(&too_large, race).state == State::Broken
-        }
-        _ => judge_rule(rule, race).state == State::Broken,
-    }
+    let judged = match rule.must {
+        Must::Count { .. } => not_too_large(rule),
+        _ => Some(rule.clone()),
+    };
+    judged.is_some_and(|rule| judge_rule(&rule, race).state == State::Broken)
 }
 
 fn judge_checks_of(race: &Race) -> Vec<Judgement> {

@@ -48,6 +48,7 @@ fn round(number: u32, winners: &[u64]) -> RoundResult {
         waves: Vec::new(),
         checks: Vec::new(),
         duration_ms: 1.0,
+        cut_short: false,
     }
 }
 
@@ -281,4 +282,92 @@ fn times_are_shown_with_three_figures() {
         [show(7), show(1_234), show(12_345), show(123_456), show(2_000_000)],
         ["7 µs", "1.23 ms", "12.3 ms", "123 ms", "2.00 s"]
     );
+}
+
+#[test]
+fn of_a_round_that_was_cut_short_only_what_no_more_attempts_could_mend_is_told() {
+    let verdict_of = |measure: &str, must: &str, winners: &[u64]| {
+        let cut_short = RoundResult {
+            cut_short: true,
+            interrupted: 3,
+            ..round(2, winners)
+        };
+        let rules = [Rule::parse(measure, must, NAMES).unwrap()];
+        let race = Race {
+            cut_short: Some("interrupted".into()),
+            ..race(None, vec![round(1, &[1, 1]), cut_short])
+        };
+        judge(&rules, &race).outcome
+    };
+    for (measure, must, winners, expected) in [
+        ("hold.accepted", "== 1 per key", [0, 1], Judged::Interrupted),
+        ("hold.accepted", "== 1 per key", [1, 2], Judged::Failed),
+        ("attempts.accepted", ">= 2", [0, 1], Judged::Interrupted),
+        ("attempts.accepted", "< 3", [2, 1], Judged::Failed),
+        ("interrupted", "== 0", [1, 1], Judged::Interrupted),
+    ] {
+        assert_eq!(
+            verdict_of(measure, must, &winners),
+            expected,
+            "{measure} {must} {winners:?}"
+        );
+    }
+}
+
+#[test]
+fn a_share_that_attempts_in_doubt_may_have_kept_is_not_broken() {
+    for (in_doubt, expected) in [(0, State::Broken), (1, State::NoData), (4, State::NoData)] {
+        let mut round = round(1, &[4]);
+        round.attempts = Outcomes {
+            in_doubt,
+            ..outcomes(4, 5 - 4 + 4 - in_doubt)
+        };
+        let rules = [Rule::parse("attempts.accepted", "rate >= 50%", NAMES).unwrap()];
+        assert_eq!(judge(&rules, &race(None, vec![round])).rules[0].state, expected);
+    }
+}
+
+#[test]
+fn a_control_of_fewer_attempts_shows_only_what_is_too_many() {
+    // five attempts on a key in the control; time decides how many there are in the race
+    let control_of = |rule: &str, winners: u64| {
+        let (measure, must) = rule.split_once(' ').unwrap();
+        let rules = [Rule::parse(measure, must, NAMES).unwrap()];
+        let mut race = race(Some(round(0, &[winners])), vec![round(1, &[3])]);
+        race.groups[0].attempts = None;
+        judge(&rules, &race).rules[0].control
+    };
+    assert_eq!(
+        control_of("hold.accepted == 3 per key", 1),
+        Some(State::Held),
+        "not yet three"
+    );
+    assert_eq!(control_of("hold.accepted == 3 per key", 4), Some(State::Broken));
+    assert_eq!(control_of("hold.accepted >= 3 per key", 1), None);
+    assert_eq!(control_of("hold.accepted == 3", 1), None);
+    assert_eq!(control_of("hold.accepted < 4", 4), Some(State::Broken));
+    assert_eq!(control_of("hold.accepted rate < 10%", 4), None);
+}
+
+#[test]
+fn only_what_more_attempts_cannot_mend_is_hopeless() {
+    let hopeless = |rule: &str| {
+        let (measure, must) = rule.split_once(' ').unwrap();
+        let rule = Rule::parse(measure, must, NAMES).unwrap();
+        is_hopeless(&rule, &race(None, vec![round(1, &[3])]))
+    };
+    for (rule, is) in [
+        ("hold.accepted == 3", false),
+        ("hold.accepted == 4", false),
+        ("hold.accepted == 2", true),
+        ("hold.accepted < 3", true),
+        ("hold.accepted >= 9", false),
+        ("hold.accepted <= 2 per key", true),
+        ("hold.accepted rate > 90%", true),
+        ("hold.accepted rate > 10%", false),
+        ("deadlocks == 0", false),
+        ("hold.latency max < 1s", false),
+    ] {
+        assert_eq!(hopeless(rule), is, "{rule}");
+    }
 }

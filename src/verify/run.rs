@@ -20,6 +20,8 @@ use crate::stop::Stop;
 
 /// How long checks may go on after a stop was asked for.
 const STOP_GRACE: Duration = Duration::from_secs(1);
+/// Between requests to cancel them.
+const CANCEL_PERIOD: Duration = Duration::from_millis(200);
 
 /// How a run is done.
 #[derive(Clone, Debug)]
@@ -182,13 +184,14 @@ pub async fn run(
 
 async fn cancel_when_stopped(workers: &[Connection], stop: &Stop, is_over: &AtomicBool) -> Infallible {
     stop.requested().await;
+    stop.grace(STOP_GRACE).await;
     loop {
-        tokio::time::sleep(STOP_GRACE).await;
         is_over.store(true, Ordering::Relaxed);
         for worker in workers {
             // one that doesn't get through is sent again
             let _ = worker.cancel_token().cancel_query(NoTls).await;
         }
+        tokio::time::sleep(CANCEL_PERIOD).await;
     }
 }
 

@@ -1,8 +1,11 @@
 //! A deadlock, put together from what the victim is told and what is known of the others.
 
 use std::collections::BTreeSet;
+use std::time::Instant;
 
 use serde::Serialize;
+
+use super::mistake::Mistake;
 
 /// A cycle of sessions that wait for one another.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -11,8 +14,15 @@ pub struct Deadlock {
     pub round: u32,
     /// How many equal cycles were met.
     pub count: u64,
+    /// The mistake that the cycle shows.
+    pub mistake: Mistake,
+    /// What is wrong, and what to do.
+    pub advice: Option<String>,
     /// Each waits for the next, the last for the first.
     pub cycle: Vec<Member>,
+    /// When the victim was told.
+    #[serde(skip)]
+    pub(crate) met: Option<Instant>,
 }
 
 /// A session in a cycle.
@@ -34,12 +44,70 @@ pub struct Member {
     pub waits_for: String,
     /// The process that held it.
     pub blocked_by: i32,
-    /// The table of the row it waited for.
+    /// The table it waited for, or of the row it waited for; the index, when it inserted a unique key; for what is no
+    /// table, what it is (`advisory lock 42`).
     pub relation: Option<String>,
     /// The row it waited for, as a ctid.
     pub row: Option<String>,
-    /// The functions it was in, innermost first, with their lines. Only the victim is told.
+    /// That row's key: `id = 7`.
+    pub key: Option<String>,
+    /// The lock it wanted, as SQL has it: `FOR UPDATE`.
+    pub lock: Option<String>,
+    /// What it held of that which others in the cycle waited for.
+    pub holds: Vec<Held>,
+    /// The statement that waited, inside the procedure.
+    pub sql: Option<String>,
+    /// The functions it was in, innermost first, with their lines.
     pub at: Vec<String>,
+    /// It waited for another one's unique key.
+    #[serde(skip)]
+    pub(super) inserts: bool,
+}
+
+/// A lock that a member of a cycle held.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Held {
+    /// The table.
+    pub relation: Option<String>,
+    /// The row, as a ctid.
+    pub row: Option<String>,
+    /// The row's key.
+    pub key: Option<String>,
+    /// The lock, as SQL has it, where the server shows it.
+    pub lock: Option<String>,
+    /// It had written a table that refers to this one.
+    pub by_reference: bool,
+}
+
+impl Member {
+    /// Whether it wanted the same as another one; none where that is not known.
+    pub(super) fn wants_the_same(&self, other: &Member) -> Option<bool> {
+        if self.relation.as_ref()? != other.relation.as_ref()? {
+            return Some(false);
+        }
+        match ((&self.key, &other.key), (&self.row, &other.row)) {
+            ((Some(a), Some(b)), _) | (_, (Some(a), Some(b))) => Some(a == b),
+            ((None, None), (None, None)) => Some(true),
+            _ => None,
+        }
+    }
+
+    /// It waited for the end of another one's insert. Only the victim is told; of the others the server shows no table.
+    pub(super) fn inserts_a_key(&self) -> bool {
+        let insert = |sql: &String| {
+            sql.trim_start()
+                .get(..6)
+                .is_some_and(|word| word.eq_ignore_ascii_case("insert"))
+        };
+        let statement = self.sql.as_ref().or(self.statement.as_ref());
+        self.inserts || !self.victim && self.relation.is_none() && statement.is_some_and(insert)
+    }
+
+    /// Whether it may have its share of a row because it wrote one that refers to it.
+    pub(super) fn shares_by_reference(&self) -> bool {
+        let key_share = |lock: &Option<String>| lock.as_deref().is_none_or(|lock| lock == "FOR KEY SHARE");
+        self.holds.iter().any(|h| h.by_reference && key_share(&h.lock))
+    }
 }
 
 impl Deadlock {
@@ -59,39 +127,57 @@ impl Deadlock {
             if member.pid == victim {
                 member.victim = true;
                 let (row, relation) = context.and_then(waited_for).unzip();
-                member.row = row;
+                member.inserts = context.is_some_and(|c| c.contains("index tuple"));
+                // the place in an index where a key was to go names no row that is there
+                member.row = row.filter(|_| !member.inserts);
                 member.relation = relation;
+                member.sql = context.and_then(statement).map(String::from);
                 member.at = context.map(functions).unwrap_or_default();
             }
         }
         Deadlock {
-            round: 0,
             count: 1,
             cycle,
+            ..Deadlock::default()
         }
     }
 
-    /// Whether it is the same mistake: the same steps wait for the same tables, the victim at the same lines. How many
-    /// sessions stood in the cycle is chance.
+    /// Whether it is the same mistake: the same steps wait for the same tables at the same lines, as far as these are
+    /// known of both. How many sessions stood in the cycle is chance, and which of them was the victim.
     pub fn is_like(&self, other: &Deadlock) -> bool {
-        let sketch = |deadlock: &Deadlock| {
-            let waits: BTreeSet<_> = deadlock
-                .cycle
-                .iter()
-                .map(|m| (m.step.clone(), m.relation.clone()))
-                .collect();
-            let lines: Vec<_> = deadlock
-                .cycle
-                .iter()
-                .filter(|m| m.victim)
-                .map(|m| m.at.clone())
-                .collect();
-            (waits, lines)
+        fn same<T: Ord>(a: &BTreeSet<T>, b: &BTreeSet<T>) -> bool {
+            a.is_subset(b) || b.is_subset(a)
+        }
+        let members = |d: &Deadlock| d.cycle.clone().into_iter();
+        let steps = |d| members(d).map(|m| m.step).collect::<BTreeSet<_>>();
+        let tables = |d| members(d).filter_map(|m| m.relation).collect::<BTreeSet<_>>();
+        let lines = |d| {
+            members(d)
+                .map(|m| m.at)
+                .filter(|at| !at.is_empty())
+                .collect::<BTreeSet<_>>()
         };
-        sketch(self) == sketch(other)
+        let mistakes = [self.mistake, other.mistake];
+        steps(self) == steps(other)
+            && same(&tables(self), &tables(other))
+            && same(&lines(self), &lines(other))
+            && (mistakes.contains(&Mistake::Unknown) || self.mistake == other.mistake)
     }
 
-    /// Counts equal deadlocks once; the shortest cycle stands for them.
+    /// How much is known of it, and how short it is: of equal ones the best stands for all.
+    fn worth(&self) -> (bool, usize, std::cmp::Reverse<usize>) {
+        let unknown = |m: &Member| {
+            usize::from(m.at.is_empty()) + usize::from(m.relation.is_none()) + usize::from(m.key.is_none())
+        };
+        let unknown: usize = self.cycle.iter().map(unknown).sum();
+        (
+            self.mistake != Mistake::Unknown,
+            usize::MAX - unknown,
+            std::cmp::Reverse(self.cycle.len()),
+        )
+    }
+
+    /// Counts equal deadlocks once; the one of which most is known stands for them, or the shortest.
     pub fn distinct(all: impl IntoIterator<Item = Deadlock>) -> Vec<Deadlock> {
         let mut distinct: Vec<Deadlock> = Vec::new();
         for deadlock in all {
@@ -99,7 +185,7 @@ impl Deadlock {
                 None => distinct.push(deadlock),
                 Some(known) => {
                     let count = known.count + deadlock.count;
-                    if deadlock.cycle.len() < known.cycle.len() {
+                    if deadlock.worth() > known.worth() {
                         *known = deadlock;
                     }
                     known.count = count;
@@ -136,8 +222,15 @@ fn waited_for(context: &str) -> Option<(String, String)> {
     Some((row.to_string(), relation.to_string()))
 }
 
+/// The innermost `SQL statement "update ..."`, which may have several lines.
+pub(super) fn statement(context: &str) -> Option<&str> {
+    let (_, rest) = context.split_once("SQL statement \"")?;
+    let end = rest.find("\"\nPL/pgSQL function ").or_else(|| rest.find("\"\nSQL "));
+    Some(&rest[..end.unwrap_or(rest.trim_end_matches('"').len())])
+}
+
 /// The `PL/pgSQL function f(integer) line 5 at SQL statement` lines.
-fn functions(context: &str) -> Vec<String> {
+pub(super) fn functions(context: &str) -> Vec<String> {
     context
         .lines()
         .filter(|l| l.contains(" line ") && l.contains('('))
@@ -167,6 +260,21 @@ mod tests {
         assert_eq!(victim.relation.as_deref(), Some("acct"));
         assert_eq!(victim.row.as_deref(), Some("(0,1)"));
         assert_eq!(victim.at, ["t.xfer(integer,integer,integer) line 5 at SQL statement"]);
+        assert_eq!(victim.sql.as_deref(), Some("update t.acct set bal=bal+amt where id=b"));
+    }
+
+    #[test]
+    fn an_insert_waits_for_a_key_and_not_for_a_row() {
+        let context = "while inserting index tuple (0,2) in relation \"claims_pkey\"\nSQL statement \"insert into claims\n values (1)\"";
+        let deadlock = Deadlock::read(DETAIL, Some(context), 6494);
+        let victim = &deadlock.cycle[0];
+        assert_eq!(
+            (victim.relation.as_deref(), victim.row.as_deref()),
+            (Some("claims_pkey"), None)
+        );
+        assert_eq!(victim.sql.as_deref(), Some("insert into claims\n values (1)"));
+        assert!(victim.inserts_a_key());
+        assert!(!deadlock.cycle[1].inserts_a_key());
     }
 
     #[test]
@@ -186,7 +294,15 @@ mod tests {
             6494,
         );
         let other = Deadlock::read(DETAIL, Some(&CONTEXT.replace("line 5", "line 9")), 6494);
-        let distinct = Deadlock::distinct([one, other, again]);
+        let distinct = Deadlock::distinct([one.clone(), other.clone(), again]);
         assert_eq!(distinct.iter().map(|d| d.count).collect::<Vec<_>>(), [2, 1]);
+        // when the lines of both are known, it is one deadlock with two possible victims
+        let mut both = one.clone();
+        both.cycle[1].at.clone_from(&other.cycle[0].at);
+        let mut both_again = other;
+        both_again.cycle[1].at.clone_from(&one.cycle[0].at);
+        let distinct = Deadlock::distinct([one, both.clone(), both_again]);
+        assert_eq!(distinct.iter().map(|d| d.count).collect::<Vec<_>>(), [3]);
+        assert_eq!(distinct[0].cycle, both.cycle, "the better known one stands for them");
     }
 }

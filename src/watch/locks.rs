@@ -1,226 +1,221 @@
-//! Lock waits, sampled from a connection of its own.
-//!
-//! One query reads `pg_locks` once and pairs every waiter with what is held on the same object. Behind a hot row the
-//! followers of the first waiter name one another, not the holder, so the root is found by walking the tree.
+//! What the samples of a round have shown: who waited for what, from when to when, and behind whom.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::convert::Infallible;
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
-use tokio_postgres::Statement;
+use super::activity::BackendState;
+use super::graph::{Place, Root, Waiter, in_cycles, root};
+use super::sighting::Sighting;
 
-use crate::postgres::Connection;
+/// Cycles whose sightings are kept until the round is over.
+const SIGHTINGS_MAX: usize = 256;
 
-/// Samples in which a deadlock's members can still be found after one of them was ended.
-const REMEMBERED: usize = 64;
-
-/// How often samples are taken, where `deadlock_timeout` doesn't ask for more.
-const PERIOD: Duration = Duration::from_millis(20);
-/// After a sample the sampler rests for so many times what the sample took, so that it can't slow the race down much; but
-/// never for longer than half of `deadlock_timeout`.
-const PAUSE_PER_COST: u32 = 10;
-
-/// `what` names the locked object: one text, so that waiters and holders meet in a hash join and not in a nested loop.
-const SAMPLE: &str = "\
-with l as materialized (
-  select *, concat_ws('/', locktype, relation, page, tuple, virtualxid, transactionid, classid, objid, objsubid) as what
-  from pg_catalog.pg_locks
-  where locktype in ('relation', 'tuple', 'transactionid', 'advisory', 'object', 'virtualxid')
-    and (database is null or database in (0, (select oid from pg_catalog.pg_database where datname = current_database())))
-), w as materialized (
-  select * from l where not granted
-)
-select w.pid, h.pid as holder, w.mode, h.mode as holder_mode,
-       coalesce(w.relation, t.relation)::regclass::text as relation,
-       '(' || coalesce(w.page, t.page) || ',' || coalesce(w.tuple, t.tuple) || ')' as row,
-       AGE as micros
-from w
-left join l h on h.what = w.what and h.granted and h.pid <> w.pid
-left join l t on t.pid = w.pid and t.locktype = 'tuple' and w.locktype = 'transactionid'";
-
-/// A waiter in a sample.
-#[derive(Clone, Debug)]
-struct Waiter {
-    /// When its wait began; none where the server doesn't say.
-    began: Option<Instant>,
-    holders: Vec<i32>,
-    place: Place,
-}
-
-/// What is waited for.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Place {
-    /// Table, where the server shows one.
-    pub(crate) relation: Option<String>,
-    /// ctid, where the server shows one.
-    pub(crate) row: Option<String>,
-}
-
-/// One wait of one process, over the samples in which it was seen.
-#[derive(Clone, Debug)]
-struct Wait {
-    pid: i32,
-    began: Instant,
-    last_seen: Instant,
-    last_sample: u64,
-    relation: Option<String>,
-    root: Root,
-}
-
-/// The end of a chain of waiters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Root {
-    /// A process that waits for nobody.
-    Holder(i32),
-    /// The waiters wait for one another.
-    Cycle,
-    /// Whoever it was had gone on when the sample was taken.
-    Gone,
-}
-
-/// Lock waits of a round, by table.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct LockWaits {
-    /// The table; none where the server shows none (a unique key, an advisory lock).
-    pub relation: Option<String>,
-    /// Waits seen.
-    pub waits: u64,
-    /// Time waited in all, in milliseconds, up to the last sample that saw each.
-    pub total_ms: f64,
-    /// The longest wait, in milliseconds.
-    pub max_ms: f64,
-    /// Those who held what was waited for, with the waits charged to them, most first.
-    pub behind: Vec<(String, u64)>,
-}
-
-/// What the samples of a round have shown.
+/// The view from outside on one round.
 #[derive(Debug, Default)]
 pub(crate) struct LockWatch {
     seen: Mutex<Seen>,
 }
 
 #[derive(Debug, Default)]
-struct Seen {
-    samples: u64,
+pub(super) struct Seen {
     cost: Duration,
-    waiting_now: u64,
-    waits: Vec<Wait>,
-    /// By process: the index of its latest wait in `waits`.
-    current: HashMap<i32, usize>,
-    recent: VecDeque<HashMap<i32, Place>>,
+    /// When the samples were taken.
+    pub(super) samples: Vec<Instant>,
+    /// Backends that waited for a lock in the latest sample.
+    waiting: u64,
+    pub(super) waits: Vec<Wait>,
+    /// By process: the indices of its waits, in the order of time.
+    by_pid: HashMap<i32, Vec<usize>>,
+    /// The waits of the cycle that was sighted last.
+    standing: BTreeSet<usize>,
+    sightings: VecDeque<Sighting>,
+    pub(super) arranged: Arranged,
+}
+
+/// Waiting that the gate made.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Arranged {
+    /// The process that keeps the gate.
+    keeper: Option<i32>,
+    /// When it was closed.
+    closed: Vec<(Instant, Instant)>,
+}
+
+/// One wait of one process, over the samples in which it was seen.
+#[derive(Clone, Debug)]
+pub(super) struct Wait {
+    pub(super) pid: i32,
+    pub(super) place: Place,
+    pub(super) segments: Vec<Segment>,
+}
+
+/// A part of a wait in which the same process, in the same state, stood at the end of the chain.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Segment {
+    pub(super) from: Instant,
+    pub(super) to: Instant,
+    /// The samples that saw it, from 0.
+    pub(super) samples: (usize, usize),
+    pub(super) root: Root,
+    /// Whether the root had a transaction open, and nothing to do.
+    pub(super) idle: bool,
+}
+
+/// What the sampler should look into while it lasts.
+#[derive(Debug, Default)]
+pub(super) struct Todo {
+    /// Rows that are waited for, by table and ctid, whose key isn't known.
+    pub(super) rows: BTreeSet<(u32, String)>,
+    /// Processes that wait for one another, or behind these, and for whom, when it is news.
+    pub(super) cycle: BTreeMap<i32, Vec<i32>>,
 }
 
 impl LockWatch {
-    /// Where a process was last seen waiting.
-    pub(crate) fn last_wait(&self, pid: i32) -> Option<Place> {
-        self.lock().recent.iter().find_map(|sample| sample.get(&pid)).cloned()
+    /// Samples taken, and the time they took.
+    pub(crate) fn cost(&self) -> (u64, Duration) {
+        let seen = self.lock();
+        (seen.samples.len() as u64, seen.cost)
     }
 
     /// How many waited in the latest sample.
     pub(crate) fn waiting_now(&self) -> u64 {
-        self.lock().waiting_now
+        self.lock().waiting
     }
 
-    /// Samples taken, and the time the server took for them.
-    pub(crate) fn cost(&self) -> (u64, Duration) {
+    /// The table whose row, or which itself, a process waited for when it was last seen waiting.
+    pub(crate) fn table_waited_for(&self, pid: i32) -> Option<String> {
         let seen = self.lock();
-        (seen.samples, seen.cost)
+        let last = *seen.by_pid.get(&pid)?.last()?;
+        seen.waits[last].place.relation.clone()
     }
 
-    /// The waits of the given processes, by table. Waits behind the `keeper` are arranged, not met, and left out; of
-    /// the others the time before the gate was opened (`closed` intervals) is.
-    pub(crate) fn by_relation(
-        &self,
-        sessions: &HashMap<i32, String>,
-        keeper: Option<i32>,
-        closed: &[(Instant, Instant)],
-    ) -> Vec<LockWaits> {
-        let mut by_relation: BTreeMap<Option<String>, (LockWaits, BTreeMap<String, u64>)> = BTreeMap::new();
-        for wait in &self.lock().waits {
-            let arranged = keeper.is_some_and(|pid| wait.root == Root::Holder(pid));
-            if !sessions.contains_key(&wait.pid) {
-                continue;
-            }
-            let waited = outside(wait.began, wait.last_seen, closed);
-            if arranged || waited.is_zero() {
-                continue;
-            }
-            let (waits, behind) = by_relation.entry(wait.relation.clone()).or_insert_with(|| {
-                let none = LockWaits {
-                    relation: wait.relation.clone(),
-                    waits: 0,
-                    total_ms: 0.0,
-                    max_ms: 0.0,
-                    behind: Vec::new(),
-                };
-                (none, BTreeMap::new())
-            });
-            let ms = waited.as_secs_f64() * 1e3;
-            waits.waits += 1;
-            waits.total_ms += ms;
-            waits.max_ms = waits.max_ms.max(ms);
-            let who = match wait.root {
-                Root::Holder(pid) => sessions.get(&pid).cloned().unwrap_or_else(|| format!("process {pid}")),
-                Root::Cycle => "one another".to_string(),
-                Root::Gone => "a session that had gone on".to_string(),
-            };
-            *behind.entry(who).or_default() += 1;
-        }
-        let mut all: Vec<LockWaits> = by_relation
-            .into_values()
-            .map(|(mut waits, behind)| {
-                waits.behind = behind.into_iter().collect();
-                waits.behind.sort_by_key(|(_, n)| std::cmp::Reverse(*n));
-                waits
-            })
-            .collect();
-        all.sort_by(|a, b| b.total_ms.total_cmp(&a.total_ms));
-        all
+    /// Tells which waiting the gate made. Waits behind its keeper don't count, and of the others not the time before
+    /// the gate was opened.
+    pub(crate) fn set_arranged(&self, keeper: Option<i32>, closed: Vec<(Instant, Instant)>) {
+        self.lock().arranged = Arranged { keeper, closed };
     }
 
-    fn record(&self, at: Instant, cost: Duration, waiters: HashMap<i32, Waiter>) {
+    /// How long a process was seen waiting for a lock between two moments, without what the gate made. What follows the
+    /// last sample that saw a wait is not seen.
+    pub(crate) fn blocked(&self, pid: i32, from: Instant, to: Instant) -> Duration {
+        let seen = self.lock();
+        let waits = seen.by_pid.get(&pid).map_or(&[][..], Vec::as_slice);
+        // waits follow one another: those that ended before the interval need no look
+        let first = waits.partition_point(|w| seen.waits[*w].until().is_none_or(|until| until < from));
+        let segments = waits[first..].iter().flat_map(|w| &seen.waits[*w].segments);
+        segments
+            .take_while(|s| s.from < to)
+            .map(|s| seen.arranged.waited(s, from, to))
+            .sum()
+    }
+
+    /// The sightings of that time in which the process is, latest first.
+    pub(super) fn sightings(&self, pid: i32, from: Instant, to: Instant) -> Vec<Sighting> {
+        let seen = self.lock();
+        let fits = |s: &&Sighting| s.at >= from && s.at <= to && s.places.contains_key(&pid);
+        seen.sightings.iter().rev().filter(fits).cloned().collect()
+    }
+
+    pub(super) fn read<T>(&self, read: impl FnOnce(&Seen) -> T) -> T {
+        read(&self.lock())
+    }
+
+    pub(super) fn add_cost(&self, cost: Duration) {
+        self.lock().cost += cost;
+    }
+
+    /// Keys of rows that are waited for in the latest sample.
+    pub(super) fn resolved(&self, oid: u32, row: &str, key: &str) {
         let mut seen = self.lock();
-        seen.samples += 1;
-        seen.cost += cost;
-        seen.waiting_now = waiters.len() as u64;
-        for (pid, waiter) in &waiters {
-            let root = root(*pid, &waiters);
-            let known = seen.current.get(pid).copied();
-            let sample = seen.samples;
-            let is_same = |wait: &Wait| match waiter.began {
-                // the server's start of the wait is read with an error of a round trip
-                Some(began) => wait.last_seen >= began,
-                None => wait.last_sample + 1 == sample && wait.relation == waiter.place.relation,
-            };
-            match known.map(|i| &mut seen.waits[i]) {
-                Some(wait) if is_same(wait) => {
-                    wait.last_seen = at;
-                    wait.last_sample = sample;
-                    if root != Root::Gone {
-                        wait.root = root;
-                    }
-                }
-                _ => {
-                    let index = seen.waits.len();
-                    seen.waits.push(Wait {
-                        pid: *pid,
-                        began: waiter.began.unwrap_or(at),
-                        last_seen: at,
-                        last_sample: sample,
-                        relation: waiter.place.relation.clone(),
-                        root,
-                    });
-                    seen.current.insert(*pid, index);
-                }
+        let latest = seen.samples.len().saturating_sub(1);
+        let current: Vec<usize> = seen.by_pid.values().filter_map(|w| w.last().copied()).collect();
+        for index in current {
+            let wait = &mut seen.waits[index];
+            let same = wait.place.oid == Some(oid) && wait.place.row.as_deref() == Some(row);
+            if same && wait.place.key.is_none() && wait.seen_in(latest) {
+                wait.place.key = Some(key.to_string());
             }
         }
-        if !waiters.is_empty() {
-            let places = waiters.into_iter().map(|(pid, w)| (pid, w.place)).collect();
-            seen.recent.push_front(places);
-            seen.recent.truncate(REMEMBERED);
+    }
+
+    /// Keeps what a cycle looks like while it stands.
+    pub(super) fn sighted(&self, mut sighting: Sighting) {
+        let mut seen = self.lock();
+        seen.standing = sighting
+            .places
+            .keys()
+            .filter_map(|pid| seen.by_pid.get(pid)?.last().copied())
+            .collect();
+        let pids: Vec<i32> = sighting.places.keys().copied().collect();
+        for pid in &pids {
+            let Some(index) = seen.by_pid.get(pid).and_then(|w| w.last()).copied() else {
+                continue;
+            };
+            let others = pids.iter().filter(|other| *other != pid);
+            let places = others.filter_map(|other| sighting.place(*pid, *other));
+            // keys have come since the sample, and rows that no lock names
+            if let Some(found) = places.into_iter().find(|p| p.relation.is_some()) {
+                let place = &mut seen.waits[index].place;
+                let key = place.key.take().or(found.key.clone());
+                *place = Place { key, ..found };
+            }
+            sighting.places.insert(*pid, seen.waits[index].place.clone());
         }
+        seen.sightings.push_back(sighting);
+        if seen.sightings.len() > SIGHTINGS_MAX {
+            seen.sightings.pop_front();
+        }
+    }
+
+    /// Takes a sample in, and says what should be looked into while it lasts.
+    pub(super) fn record(
+        &self,
+        at: Instant,
+        states: HashMap<i32, BackendState>,
+        waiters: &HashMap<i32, Waiter>,
+    ) -> Todo {
+        let mut seen = self.lock();
+        let sample = seen.samples.len();
+        let before = seen.samples.last().copied();
+        seen.samples.push(at);
+        let mut todo = Todo::default();
+        for (pid, waiter) in waiters {
+            let root = root(*pid, waiters);
+            let idle = matches!(root, Root::Holder(pid) if states.get(&pid).is_some_and(|s| s.is_idle_in_transaction));
+            seen.wait(
+                *pid,
+                waiter,
+                Stand {
+                    at,
+                    before,
+                    sample,
+                    root,
+                    idle,
+                },
+            );
+        }
+        for pid in waiters.keys() {
+            let Some(place) = seen.current(*pid).map(|w| &w.place) else {
+                continue;
+            };
+            if let (None, Some(oid), Some(row)) = (&place.key, place.oid, &place.row) {
+                todo.rows.insert((oid, row.clone()));
+            }
+        }
+        let members = in_cycles(waiters);
+        let mut waits = members.iter().filter_map(|pid| seen.by_pid.get(pid)?.last());
+        if waits.any(|wait| !seen.standing.contains(wait)) {
+            // who stands behind a cycle will be in the next one, as soon as this one is broken
+            let behind = waiters.keys().filter(|pid| root(**pid, waiters) == Root::Cycle);
+            todo.cycle = members
+                .iter()
+                .chain(behind)
+                .map(|pid| (*pid, waiters[pid].holders.clone()))
+                .collect();
+        }
+        seen.waiting = states.values().filter(|s| s.waits_for_a_lock).count() as u64;
+        todo
     }
 
     fn lock(&self) -> MutexGuard<'_, Seen> {
@@ -228,18 +223,110 @@ impl LockWatch {
     }
 }
 
-fn root(pid: i32, waiters: &HashMap<i32, Waiter>) -> Root {
-    let mut at = pid;
-    for _ in 0..=waiters.len() {
-        let Some(waiter) = waiters.get(&at) else {
-            return Root::Holder(at);
+/// How a waiter stands in a sample.
+#[derive(Clone, Copy)]
+struct Stand {
+    at: Instant,
+    /// The sample before.
+    before: Option<Instant>,
+    sample: usize,
+    root: Root,
+    idle: bool,
+}
+
+impl Seen {
+    pub(super) fn current(&self, pid: i32) -> Option<&Wait> {
+        Some(&self.waits[*self.by_pid.get(&pid)?.last()?])
+    }
+
+    /// Goes on with the wait that the process was in, or begins a new one.
+    fn wait(&mut self, pid: i32, waiter: &Waiter, stand: Stand) {
+        let known = self.by_pid.get(&pid).and_then(|w| w.last()).copied();
+        let is_same = |wait: &Wait| match waiter.began {
+            // the server's start of the wait is read with an error of a round trip
+            Some(began) => wait.until() >= Some(began),
+            None => wait.seen_in(stand.sample.wrapping_sub(1)) && wait.place.relation == waiter.place.relation,
         };
-        match waiter.holders.first() {
-            Some(holder) => at = *holder,
-            None => return Root::Gone,
+        if let Some(wait) = known.map(|i| &mut self.waits[i]).filter(|w| is_same(w)) {
+            wait.go_on(stand);
+            return;
+        }
+        let mut place = waiter.place.clone();
+        if place.relation.is_none()
+            && let Some(followed) = self.followed(known, waiter, stand.sample)
+        {
+            place = Place { row: None, ..followed };
+        }
+        let from = waiter.began.unwrap_or(stand.at).min(stand.at);
+        self.by_pid.entry(pid).or_default().push(self.waits.len());
+        self.waits.push(Wait {
+            pid,
+            place,
+            segments: vec![stand.segment(from)],
+        });
+    }
+
+    /// Who waits for a row that was changed while it waited, waits for its next version, and holds no lock that would
+    /// name it. It is the same row when the new holder stood in the queue for it, too.
+    fn followed(&self, last: Option<usize>, waiter: &Waiter, sample: usize) -> Option<Place> {
+        let last = &self.waits[last?];
+        let holder = self.current(*waiter.holders.first()?)?;
+        let just = |wait: &Wait| wait.seen_in(sample) || wait.seen_in(sample.wrapping_sub(1));
+        let (a, b) = (&last.place, &holder.place);
+        let same = a.oid.is_some() && a.oid == b.oid && (a.row == b.row || a.key.is_some() && a.key == b.key);
+        (same && just(last) && just(holder)).then(|| a.clone())
+    }
+}
+
+impl Stand {
+    fn segment(&self, from: Instant) -> Segment {
+        Segment {
+            from,
+            to: self.at,
+            samples: (self.sample, self.sample),
+            root: self.root,
+            idle: self.idle,
         }
     }
-    Root::Cycle
+}
+
+impl Wait {
+    pub(super) fn until(&self) -> Option<Instant> {
+        Some(self.segments.last()?.to)
+    }
+
+    fn seen_in(&self, sample: usize) -> bool {
+        self.segments.last().is_some_and(|s| s.samples.1 == sample)
+    }
+
+    fn go_on(&mut self, stand: Stand) {
+        let Some(last) = self.segments.last_mut() else { return };
+        // a chain that was cut while it was read says nothing new of its end
+        if stand.root == Root::Gone || (stand.root, stand.idle) == (last.root, last.idle) {
+            last.to = stand.at;
+            last.samples.1 = stand.sample;
+        } else {
+            // what lies between two samples is charged to the later one
+            let from = stand.before.unwrap_or(last.to).max(last.to).min(stand.at);
+            last.to = from;
+            self.segments.push(stand.segment(from));
+        }
+    }
+}
+
+impl Arranged {
+    /// How much of a segment, between two moments, counts as waiting.
+    pub(super) fn waited(&self, segment: &Segment, from: Instant, to: Instant) -> Duration {
+        if self.keeper.is_some_and(|pid| segment.root == Root::Holder(pid)) {
+            return Duration::ZERO;
+        }
+        outside(segment.from.max(from), segment.to.min(to), &self.closed)
+    }
+
+    /// Whether the gate was closed then.
+    pub(super) fn is_closed(&self, at: Instant) -> bool {
+        self.closed.iter().any(|(from, to)| *from <= at && at <= *to)
+    }
 }
 
 /// The part of an interval that lies outside all the others.
@@ -252,153 +339,100 @@ fn outside(from: Instant, to: Instant, closed: &[(Instant, Instant)]) -> Duratio
     whole.saturating_sub(inside)
 }
 
-/// The connection that takes samples.
-#[derive(Debug)]
-pub(crate) struct Sampler {
-    connection: Connection,
-    sample: Statement,
-    period: Duration,
-    period_max: Duration,
-}
-
-impl Sampler {
-    /// The members of a cycle stand there for `deadlock_timeout`: samples twice as often see them all.
-    pub(crate) async fn new(
-        connection: Connection,
-        server_version: u32,
-        deadlock_timeout: Duration,
-    ) -> Result<Sampler, tokio_postgres::Error> {
-        let period_max = (deadlock_timeout / 2).max(Duration::from_millis(1));
-        // waitstart came with PostgreSQL 14; it may be null for a moment
-        let age = match server_version {
-            140_000.. => "(extract(epoch from clock_timestamp() - w.waitstart) * 1e6)::int8",
-            _ => "null::int8",
-        };
-        let sample = connection.prepare(&SAMPLE.replace("AGE", age)).await?;
-        Ok(Sampler {
-            connection,
-            sample,
-            period: PERIOD.min(period_max),
-            period_max,
-        })
-    }
-
-    /// Samples until dropped; without samples when the connection is lost.
-    pub(crate) async fn watch(&self, watch: &LockWatch) -> Infallible {
-        let mut pause = Duration::ZERO;
-        loop {
-            tokio::time::sleep(pause).await;
-            let asked = Instant::now();
-            let Ok(rows) = self.connection.query(&self.sample, &[]).await else {
-                return std::future::pending().await;
-            };
-            let at = Instant::now();
-            pause = ((at - asked) * PAUSE_PER_COST).clamp(self.period, self.period_max);
-            let mut waiters: HashMap<i32, Waiter> = HashMap::new();
-            for row in rows {
-                let age: Option<i64> = row.get("micros");
-                let waited = age.map(|a| Duration::from_micros(u64::try_from(a).unwrap_or(0)));
-                let waiter = waiters.entry(row.get("pid")).or_insert_with(|| Waiter {
-                    began: waited.and_then(|waited| at.checked_sub(waited)),
-                    holders: Vec::new(),
-                    place: Place {
-                        relation: row.get("relation"),
-                        row: row.get("row"),
-                    },
-                });
-                let holder: (Option<i32>, Option<&str>) = (row.get("holder"), row.get("holder_mode"));
-                if let (Some(pid), Some(mode)) = holder
-                    && conflict(row.get("mode"), mode)
-                {
-                    waiter.holders.push(pid);
-                }
-            }
-            watch.record(at, at.duration_since(asked), waiters);
-        }
-    }
-}
-
-/// Lock modes in rising strength; an ungranted mode conflicts with a granted one as PostgreSQL's documentation, table 13.2, has it.
-const MODES: [(&str, u8); 8] = [
-    ("AccessShareLock", 0b1000_0000),
-    ("RowShareLock", 0b1100_0000),
-    ("RowExclusiveLock", 0b1111_0000),
-    ("ShareUpdateExclusiveLock", 0b1111_1000),
-    ("ShareLock", 0b1110_1100),
-    ("ShareRowExclusiveLock", 0b1111_1100),
-    ("ExclusiveLock", 0b1111_1110),
-    ("AccessExclusiveLock", 0b1111_1111),
-];
-
-fn conflict(wanted: &str, held: &str) -> bool {
-    let at = |mode: &str| MODES.iter().position(|(m, _)| *m == mode);
-    match (at(wanted), at(held)) {
-        (Some(wanted), Some(held)) => MODES[wanted].1 & (1 << held) != 0,
-        _ => true,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn waiter(began: Instant, holders: &[i32]) -> Waiter {
+    fn waiter(began: Instant, holder: i32, row: Option<&str>) -> Waiter {
         Waiter {
             began: Some(began),
-            holders: holders.to_vec(),
+            holders: vec![holder],
             place: Place {
-                relation: Some("room".into()),
-                row: None,
+                oid: row.map(|_| 5),
+                relation: row.map(|_| "room".into()),
+                row: row.map(String::from),
+                ..Place::default()
             },
         }
     }
 
     #[test]
-    fn lock_modes_conflict_both_ways_and_as_documented() {
-        for (a, _) in MODES {
-            for (b, _) in MODES {
-                assert_eq!(conflict(a, b), conflict(b, a), "{a} {b}");
-            }
-        }
-        assert!(
-            conflict("RowExclusiveLock", "ShareLock"),
-            "the write gate holds writers"
+    fn blocked_time_is_what_lies_in_the_interval_and_outside_the_gate() {
+        let zero = Instant::now();
+        let at = |ms: u64| zero + Duration::from_millis(ms);
+        let ms = |d: Duration| d.as_millis();
+        let watch = LockWatch::default();
+        // 9 keeps the gate; 1 waits at it, 2 behind the row lock of 1, until the gate opens at 10
+        let both = HashMap::from([(1, waiter(at(1), 9, None)), (2, waiter(at(2), 1, Some("(0,1)")))]);
+        watch.record(at(5), HashMap::new(), &both);
+        let one = HashMap::from([(2, waiter(at(2), 1, Some("(0,1)")))]);
+        watch.record(at(30), HashMap::new(), &one);
+        watch.record(
+            at(60),
+            HashMap::new(),
+            &HashMap::from([(2, waiter(at(50), 1, Some("(0,2)")))]),
         );
-        assert!(!conflict("RowShareLock", "ShareLock"), "and lets row locks pass");
-        assert!(!conflict("ShareLock", "ShareLock"));
-        assert!(conflict("ShareUpdateExclusiveLock", "ShareUpdateExclusiveLock"));
+        watch.set_arranged(Some(9), vec![(at(0), at(10))]);
+        assert_eq!(ms(watch.blocked(1, at(0), at(100))), 0);
+        assert_eq!(ms(watch.blocked(2, at(0), at(100))), 30);
+        assert_eq!(ms(watch.blocked(2, at(25), at(52))), 7);
+        assert_eq!(ms(watch.blocked(2, at(70), at(99))), 0);
+        assert_eq!(ms(watch.blocked(3, at(0), at(100))), 0);
     }
 
     #[test]
-    fn followers_are_charged_to_the_root() {
-        let now = Instant::now();
-        let waiters = HashMap::from([
-            (2, waiter(now, &[1])),
-            (3, waiter(now, &[2])),
-            (4, waiter(now, &[3, 2])),
-        ]);
-        assert_eq!(root(4, &waiters), Root::Holder(1));
-        let cycle = HashMap::from([(1, waiter(now, &[2])), (2, waiter(now, &[1]))]);
-        assert_eq!(root(1, &cycle), Root::Cycle);
-        assert_eq!(root(1, &HashMap::from([(1, waiter(now, &[]))])), Root::Gone);
-    }
-
-    #[test]
-    fn arranged_waiting_is_not_counted() {
+    fn keys_are_asked_for_once_and_follow_the_row() {
         let zero = Instant::now();
         let at = |ms: u64| zero + Duration::from_millis(ms);
         let watch = LockWatch::default();
-        // 9 keeps the gate; 1 waits at it, 2 behind the row lock of 1, until the gate opens at 10
-        watch.record(
-            at(5),
-            Duration::ZERO,
-            HashMap::from([(1, waiter(at(1), &[9])), (2, waiter(at(2), &[1]))]),
+        let queue = HashMap::from([
+            (2, waiter(at(1), 1, Some("(0,1)"))),
+            (3, waiter(at(2), 2, Some("(0,1)"))),
+        ]);
+        let todo = watch.record(at(5), HashMap::new(), &queue);
+        assert_eq!(todo.rows, BTreeSet::from([(5, "(0,1)".to_string())]));
+        watch.resolved(5, "(0,1)", "id = 7");
+        assert!(watch.record(at(10), HashMap::new(), &queue).rows.is_empty());
+        // 2 has got the row and changed it; 3 waits for 2's transaction
+        watch.record(at(20), HashMap::new(), &HashMap::from([(3, waiter(at(12), 2, None))]));
+        let place = watch.read(|seen| seen.current(3).unwrap().place.clone());
+        assert_eq!(
+            (place.relation.as_deref(), place.key.as_deref()),
+            (Some("room"), Some("id = 7"))
         );
-        watch.record(at(30), Duration::ZERO, HashMap::from([(2, waiter(at(2), &[1]))]));
-        let sessions = HashMap::from([(1, "guest 1".to_string()), (2, "guest 2".to_string())]);
-        let waits = watch.by_relation(&sessions, Some(9), &[(at(0), at(10))]);
-        assert_eq!(waits.len(), 1);
-        assert_eq!((waits[0].waits, waits[0].total_ms.round()), (1, 20.0));
-        assert_eq!(waits[0].behind, [("guest 1".to_string(), 1)]);
+        // somebody who never stood in that queue holds something else
+        watch.record(at(30), HashMap::new(), &HashMap::from([(3, waiter(at(25), 8, None))]));
+        assert_eq!(watch.read(|seen| seen.current(3).unwrap().place.relation.clone()), None);
+    }
+
+    #[test]
+    fn a_cycle_is_news_once_and_states_are_those_of_the_latest_sample() {
+        let zero = Instant::now();
+        let at = |ms: u64| zero + Duration::from_millis(ms);
+        let watch = LockWatch::default();
+        let cycle = HashMap::from([
+            (1, waiter(at(1), 2, None)),
+            (2, waiter(at(2), 1, None)),
+            (3, waiter(at(3), 1, None)),
+        ]);
+        let waits = BackendState {
+            waits_for_a_lock: true,
+            ..BackendState::default()
+        };
+        let todo = watch.record(at(5), HashMap::from([(1, waits)]), &cycle);
+        assert_eq!(todo.cycle, BTreeMap::from([(1, vec![2]), (2, vec![1]), (3, vec![1])]));
+        assert_eq!(watch.waiting_now(), 1);
+        let places = cycle.iter().map(|(pid, w)| (*pid, w.place.clone())).collect();
+        watch.sighted(Sighting {
+            places,
+            ..Sighting::new(at(5))
+        });
+        assert!(watch.record(at(10), HashMap::new(), &cycle).cycle.is_empty());
+        assert_eq!(watch.waiting_now(), 0);
+        let sightings = |pid, from| watch.sightings(pid, at(from), at(20)).len();
+        assert_eq!([sightings(1, 0), sightings(1, 6), sightings(9, 0)], [1, 0, 0]);
+        // the same two again
+        let again = HashMap::from([(1, waiter(at(11), 2, None)), (2, waiter(at(12), 1, None))]);
+        assert_eq!(watch.record(at(15), HashMap::new(), &again).cycle.len(), 2);
     }
 }

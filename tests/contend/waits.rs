@@ -1,8 +1,11 @@
 //! What sessions wait for: connections of the pool, and locks of one another.
 
+use std::time::Duration;
+
 use super::{list, outcomes};
-use crate::common::Sandbox;
+use crate::common::database::Database;
 use crate::common::run::rule;
+use crate::common::{Sandbox, wait_until};
 
 #[test]
 fn with_a_pool_smaller_than_the_sessions_one_still_wins_and_the_bug_is_still_caught() {
@@ -150,18 +153,23 @@ fn lock_waits_are_charged_to_the_table_and_to_who_held_the_lock() {
         "it took long because of the waits"
     );
     let all = list(&report["race"]["lock_waits"]);
-    // who waits for a row that was changed meanwhile shows no table
+    // who waits for a row that was changed meanwhile may show no table
     let waits = all
         .iter()
         .find(|waits| waits["relation"] == "hot")
         .expect("waits on the table");
     assert!(waits["waits"].as_u64().unwrap() >= 2, "{waits}");
+    assert_eq!(waits["key"], "id = 1", "{waits}");
+    let step = &report["race"]["steps"][0];
+    let part = |name: &str| step[name].as_f64().unwrap();
+    assert!(part("blocked_ms") >= 900.0, "{step}");
+    assert!(part("running_ms") >= 1_800.0 * 0.9, "each sleeps for 0.6 s: {step}");
     // the second waits for one of them, the third for two: 1.8 s, of which what comes after the last sample is not seen
     let total: f64 = all.iter().map(|waits| waits["total_ms"].as_f64().unwrap()).sum();
     assert!(total >= 900.0, "{all:#?}");
-    for pair in all.iter().flat_map(|waits| list(&waits["behind"])) {
+    for holder in all.iter().flat_map(|waits| list(&waits["behind"])) {
         assert!(
-            pair[0].as_str().unwrap().starts_with("a "),
+            holder["who"].as_str().unwrap().starts_with("a ") && holder["doing"] == "in touch",
             "behind one of the sessions: {all:#?}"
         );
     }
@@ -170,4 +178,54 @@ fn lock_waits_are_charged_to_the_table_and_to_who_held_the_lock() {
         .run(&command)
         .exits(2)
         .shows(&["lock waits on", "hot", "touch.latency max < 100ms"]);
+}
+
+#[test]
+fn who_is_idle_in_a_transaction_while_others_wait_is_named() {
+    let sandbox = Sandbox::new();
+    let server = sandbox.server();
+    server.exec("create table hot (id int primary key, n int); insert into hot values (1, 0), (2, 0)");
+    let outsider = Database::connect(&server.url());
+    outsider.exec("begin; select from hot where id = 2 for update");
+    let file = sandbox.write(
+        "hot.toml",
+        r#"
+        title = "A row that an idle transaction holds"
+        [[sessions]]
+        name     = "a"
+        sessions = 3
+        gate     = "none"
+        steps    = [{ name = "touch", sql = "select n from hot where id = 2 for update" }]
+        [expect]
+        lock_waits = ">= 3"
+        "#,
+    );
+    let command = format!(
+        "contend {file} --url {} --no-control --rounds 1 --format json",
+        server.url()
+    );
+    let run = sandbox.start(&command);
+    let waiting =
+        "select count(*) from pg_locks where not granted and waitstart < clock_timestamp() - interval '0.5 s'";
+    wait_until("all three wait for a while", Duration::from_secs(60), || {
+        server.value(waiting) == "3"
+    });
+    outsider.exec("commit");
+    let report = run.wait().exits(0).json();
+    let [waits] = list(&report["race"]["lock_waits"]) else {
+        panic!("one lock: {}", report["race"]["lock_waits"])
+    };
+    assert_eq!(
+        (&waits["relation"], &waits["key"], &waits["lock"]),
+        (&"hot".into(), &"id = 2".into(), &"FOR UPDATE".into())
+    );
+    assert_eq!((&waits["waits"], &waits["longest_queue"]), (&3.into(), &3.into()));
+    let total = waits["total_ms"].as_f64().unwrap();
+    assert!(
+        waits["idle_in_transaction_ms"].as_f64().unwrap() > total * 0.8,
+        "{waits}"
+    );
+    let holder = &waits["behind"][0];
+    assert!(holder["who"].as_str().unwrap().starts_with("process "), "{waits}");
+    assert_eq!(holder["doing"], "idle in transaction", "{waits}");
 }

@@ -1,6 +1,8 @@
 //! The report that a person reads: the verdict first, then what it rests on.
 
 mod findings;
+mod groups;
+mod locks;
 mod pool;
 mod race;
 mod sweep;
@@ -154,6 +156,12 @@ fn heading<W: Write>(paper: &mut Paper<'_, W>, report: &Report) -> io::Result<()
             None => "the serial control can't tell whether it takes a race",
         };
         paper.line(2, text)?;
+    }
+    // an inconclusive run has it among its reasons
+    if report.verdict.outcome == Judged::Failed
+        && let Some(why) = report.race.as_ref().and_then(|r| r.cut_short.as_ref())
+    {
+        paper.line(2, why)?;
     }
     if matches!(report.verdict.outcome, Judged::Inconclusive | Judged::Interrupted) {
         for reason in &report.verdict.reasons {

@@ -1,25 +1,29 @@
-//! The sections of a race: winners, outcomes, how they met, waits, deadlocks, pool, latency.
+//! The sections of a race: winners, outcomes, groups, how they met, waits, deadlocks, pools, latency.
 
 use std::io::{self, Write};
 use std::time::Duration;
 
-use super::{Paper, Table, pool};
+use super::{Paper, Table, groups, locks, pool};
 use crate::outcome::Outcome;
-use crate::report::{Race, RoundResult, Times, WaveResult};
+use crate::report::{Race, Reason, RoundResult, StepResult, Times, WaveResult};
 use crate::scenario::Figure;
 use crate::verdict::{name_key, show_time};
-use crate::watch::{Deadlock, Member};
 
-/// Keys, reasons and deadlocks that are listed; the JSON form has all.
+/// Keys and reasons that are listed; the JSON form has all.
 const LISTED: usize = 8;
+/// Errors of which all is told.
+const EXPLAINED: usize = 3;
+/// Calls that are named of the stack in which an error was raised, innermost first.
+const CONTEXT_LINES: usize = 4;
 /// Winners that are named for a key.
 const NAMED: usize = 3;
 
 pub(super) fn write<W: Write>(paper: &mut Paper<'_, W>, race: &Race) -> io::Result<()> {
     winners(paper, race)?;
     outcomes(paper, race)?;
+    groups::write(paper, race)?;
     meeting(paper, race)?;
-    deadlocks(paper, race)?;
+    locks::write(paper, race)?;
     for one in &race.pools {
         pool::write(paper, one)?;
     }
@@ -46,8 +50,9 @@ fn winners<W: Write>(paper: &mut Paper<'_, W>, race: &Race) -> io::Result<()> {
     keys.sort_by_key(|k| std::cmp::Reverse(k.winners.len()));
     for key in keys.iter().take(LISTED) {
         let mut by = key.winners.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
-        if key.winners.len() > NAMED {
-            by.push_str(&format!(" and {} more", key.winners.len() - NAMED));
+        // those beyond a hundred are counted, and not remembered
+        if key.outcomes.accepted > NAMED as u64 {
+            by.push_str(&format!(" and {} more", key.outcomes.accepted - NAMED as u64));
         }
         table.row([
             name_key(&race.key_columns, &key.key),
@@ -73,8 +78,13 @@ fn outcomes<W: Write>(paper: &mut Paper<'_, W>, race: &Race) -> io::Result<()> {
         return Ok(());
     }
     let n = race.rounds.len();
+    let tries: u64 = race.group_results.iter().map(|g| g.tries).sum();
+    let retried = match tries > total {
+        true => format!(" ({tries} tries)"),
+        false => String::new(),
+    };
     paper.title(&format!(
-        "Outcomes of {total} attempts in {n} {}",
+        "Outcomes of {total} attempts{retried} in {n} {}",
         if n == 1 { "round" } else { "rounds" }
     ))?;
     let counts: Vec<String> = Outcome::ALL
@@ -101,7 +111,43 @@ fn outcomes<W: Write>(paper: &mut Paper<'_, W>, race: &Race) -> io::Result<()> {
         paper.table(2, table)?;
         more(paper, race.reasons.len(), "kinds")?;
     }
+    // of what nobody expected people want to know all
+    let errors = race.reasons.iter().take(LISTED).filter(|r| r.outcome == "error");
+    for reason in errors.take(EXPLAINED) {
+        let lines = explained(reason);
+        if !lines.is_empty() {
+            let code = reason.sqlstate.as_deref().unwrap_or("error");
+            let step = reason.step.as_deref().unwrap_or("(pool)");
+            paper.line(2, &format!("{code} in {step}:"))?;
+        }
+        for line in lines {
+            paper.line(4, &line)?;
+        }
+    }
     Ok(())
+}
+
+/// What the server said of an error beside its message.
+fn explained(reason: &Reason) -> Vec<String> {
+    let field = |name: &str| reason.fields.get(name).map(String::as_str);
+    let mut lines = Vec::new();
+    lines.extend(reason.detail.as_ref().map(|detail| format!("detail: {detail}")));
+    lines.extend(field("hint").map(|hint| format!("hint: {hint}")));
+    let table = match (field("schema"), field("table")) {
+        (Some(schema), Some(table)) => Some(format!("table {schema}.{table}")),
+        (None, Some(table)) => Some(format!("table {table}")),
+        (Some(schema), None) => Some(format!("schema {schema}")),
+        (None, None) => None,
+    };
+    let column = field("column").map(|c| format!("column {c}"));
+    let datatype = field("datatype").map(|t| format!("type {t}"));
+    let of: Vec<String> = [table, column, datatype].into_iter().flatten().collect();
+    if !of.is_empty() {
+        lines.push(format!("of: {}", of.join(", ")));
+    }
+    let context = reason.context.iter().flat_map(|c| c.lines());
+    lines.extend(context.take(CONTEXT_LINES).map(|line| format!("in {line}")));
+    lines
 }
 
 fn meeting<W: Write>(paper: &mut Paper<'_, W>, race: &Race) -> io::Result<()> {
@@ -110,7 +156,8 @@ fn meeting<W: Write>(paper: &mut Paper<'_, W>, race: &Race) -> io::Result<()> {
     }
     paper.title("How they met")?;
     let overlapping: u64 = race.rounds.iter().map(|r| r.overlapping).sum();
-    let total = race.attempts.total();
+    let interrupted: u64 = race.rounds.iter().map(|r| r.interrupted).sum();
+    let total = race.attempts.total() + interrupted;
     paper.line(
         2,
         &format!("{overlapping} of {total} attempts were in flight with another one on the same key"),
@@ -151,102 +198,19 @@ fn meeting<W: Write>(paper: &mut Paper<'_, W>, race: &Race) -> io::Result<()> {
             paper.line(2, &format!("first to last start: {skew} at most"))?;
         }
     }
-    let mut table = Table::with_header(&["lock waits on", ">seen", ">in all", ">longest", "behind"]);
-    for waits in race.lock_waits.iter().take(LISTED) {
-        let behind = waits.behind.iter().take(NAMED).map(|(who, n)| format!("{who} ({n})"));
-        table.row([
-            waits.relation.clone().unwrap_or_else(|| "(no table shown)".into()),
-            waits.waits.to_string(),
-            format!("{:.0} ms", waits.total_ms),
-            format!("{:.0} ms", waits.max_ms),
-            behind.collect::<Vec<_>>().join(", "),
-        ]);
-    }
-    if table.is_empty() {
-        paper.line(
-            2,
-            &format!("no lock wait was seen outside the gate, in {} samples", race.samples),
-        )?;
-    } else {
-        paper.table(2, table)?;
-    }
     Ok(())
-}
-
-fn deadlocks<W: Write>(paper: &mut Paper<'_, W>, race: &Race) -> io::Result<()> {
-    let met: u64 = race.rounds.iter().map(|r| r.deadlocks).sum();
-    let server = race.server_deadlocks.unwrap_or(0);
-    if met == 0 && server == 0 {
-        return Ok(());
-    }
-    let counted = match race.server_deadlocks {
-        Some(n) if n as u64 == met => "the server's counter agrees".to_string(),
-        Some(n) => format!("the server counted {n}, and sessions outside the race may have had some"),
-        None => "the server's counter could not be read".into(),
-    };
-    paper.title(&format!("Deadlocks: {met} ({counted})"))?;
-    for deadlock in race.deadlocks.iter().take(LISTED) {
-        cycle(paper, deadlock)?;
-    }
-    more(paper, race.deadlocks.len(), "kinds of cycles")
-}
-
-fn cycle<W: Write>(paper: &mut Paper<'_, W>, deadlock: &Deadlock) -> io::Result<()> {
-    let times = match deadlock.count {
-        1 => format!("in round {}", deadlock.round),
-        n => format!("one of {n} alike, in round {}", deadlock.round),
-    };
-    paper.line(2, &format!("a cycle of {}, {times}:", deadlock.cycle.len()))?;
-    for member in &deadlock.cycle {
-        let step = member.step.as_ref().map(|s| format!(" in {s}")).unwrap_or_default();
-        let blocker = deadlock.cycle.iter().find(|m| m.pid == member.blocked_by);
-        let blocker = blocker.map_or_else(|| format!("process {}", member.blocked_by), name);
-        let row = match (&member.relation, &member.row) {
-            (Some(relation), Some(row)) => format!(", for row {row} of {relation}"),
-            (Some(relation), None) => format!(", in {relation}"),
-            _ => String::new(),
-        };
-        let fate = if member.victim { "; the server ended it" } else { "" };
-        paper.line(
-            4,
-            &format!(
-                "{}{step} waits for {blocker}{row} ({}){fate}",
-                name(member),
-                member.waits_for
-            ),
-        )?;
-        if let Some(statement) = &member.statement {
-            paper.line(8, &statement.split_whitespace().collect::<Vec<_>>().join(" "))?;
-        }
-        if !member.parameters.is_empty() {
-            let pair = |(n, v): &(String, Option<String>)| format!(":{n} = {}", v.as_deref().unwrap_or("NULL"));
-            paper.line(
-                8,
-                &format!(
-                    "with {}",
-                    member.parameters.iter().map(pair).collect::<Vec<_>>().join(", ")
-                ),
-            )?;
-        }
-        for at in &member.at {
-            paper.line(8, &format!("at {at}"))?;
-        }
-    }
-    Ok(())
-}
-
-fn name(member: &Member) -> String {
-    member
-        .session
-        .clone()
-        .unwrap_or_else(|| format!("process {}", member.pid))
 }
 
 fn latency<W: Write>(paper: &mut Paper<'_, W>, race: &Race) -> io::Result<()> {
-    let mut table = Table::with_header(&["step", ">count", ">min", ">avg", ">med", ">p95", ">p99", ">max"]);
+    let mut header = vec!["step", ">count", ">min", ">avg", ">med", ">p95", ">p99", ">max"];
+    let any_blocked = race.steps.iter().any(|s| s.blocked_ms > 0.0);
+    if any_blocked {
+        header.push(">blocked");
+    }
+    let mut table = Table::with_header(&header);
     for step in race.steps.iter().filter(|s| s.latency.count() > 0) {
         let figure = |f| times(&step.latency, f);
-        table.row([
+        let mut row = vec![
             step.step.clone(),
             step.latency.count().to_string(),
             figure(Figure::Min),
@@ -255,18 +219,31 @@ fn latency<W: Write>(paper: &mut Paper<'_, W>, race: &Race) -> io::Result<()> {
             figure(Figure::Percentile(95.0)),
             figure(Figure::Percentile(99.0)),
             figure(Figure::Max),
-        ]);
+        ];
+        if any_blocked {
+            row.push(blocked(step));
+        }
+        table.row(row);
     }
     if table.is_empty() {
         return Ok(());
     }
     let gated = race.groups.iter().any(|g| g.gate != "none");
     paper.title(if gated {
-        "Latency, from the opening of the gate"
+        "Latency of steps, from the opening of the gate"
     } else {
-        "Latency"
+        "Latency of steps"
     })?;
     paper.table(2, table)
+}
+
+/// The part of the time that was spent waiting for locks.
+fn blocked(step: &StepResult) -> String {
+    let total = step.blocked_ms + step.running_ms;
+    match step.blocked_ms {
+        ms if ms > 0.0 => format!("{:.0}%", ms / total * 100.0),
+        _ => String::new(),
+    }
 }
 
 fn times(times: &Times, figure: Figure) -> String {
