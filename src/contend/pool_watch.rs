@@ -38,27 +38,30 @@ impl PoolWatch {
 
     /// Looks until dropped; without a server that answers there is nothing more to see.
     pub(super) async fn watch(&self, arena: &Arena, client: &Client) -> Infallible {
-        let mut pause = PERIOD;
+        let mut ask_next = Instant::now();
         loop {
-            tokio::time::sleep(pause).await;
-            pause = PERIOD;
-            let mut pools = look(arena);
-            let mut server = HashMap::new();
-            let mut named = HashMap::new();
-            if pools.iter().any(PoolNow::is_dry) {
-                let asked = Instant::now();
-                server = match backends(client).await {
-                    Ok(server) => server,
-                    Err(_) => return std::future::pending().await,
-                };
-                pause = (asked.elapsed() * PAUSE_PER_COST).clamp(PERIOD, PAUSE_MAX);
-                pools = look(arena);
-                named = arena.board.read(|seats| self::named(&arena.plan, seats));
-            }
+            tokio::time::sleep(PERIOD).await;
+            let pools = look(arena);
             let at = arena.began.elapsed();
+            for (seen, now) in self.lock().iter_mut().zip(&pools) {
+                seen.record(at, now);
+            }
+            let asked = Instant::now();
+            if asked < ask_next || !pools.iter().any(PoolNow::is_dry) {
+                continue;
+            }
+            let Ok(server) = backends(client).await else {
+                return std::future::pending().await;
+            };
+            ask_next = Instant::now() + (asked.elapsed() * PAUSE_PER_COST).min(PAUSE_MAX);
+            // what the client knows is to be as fresh as what the server said
+            let pools = look(arena);
+            let named = arena.board.read(|seats| named(&arena.plan, seats));
             let table = |pid| arena.locks.table_waited_for(pid);
             for (seen, now) in self.lock().iter_mut().zip(&pools) {
-                seen.record(at, now, &server, &named, table);
+                if now.is_dry() {
+                    seen.charge(now, &server, &named, table);
+                }
             }
         }
     }

@@ -331,8 +331,8 @@ fn pool_result(plan: &Plan, run: &Run, groups: &[GroupTally], pool: usize) -> Po
         result.connect_errors += tally.connect_errors;
     }
     let failed = result.timeouts + result.create_timeouts + result.server_full + result.connect_errors;
-    let asked = result.wait.count();
-    let (per_second, is_open) = pool_cause::asked_per_second(plan, pool, asked, began.as_secs_f64());
+    let lent = result.wait.count().saturating_sub(failed);
+    let (per_second, is_open) = pool_cause::per_second(plan, pool, lent, began.as_secs_f64());
     result.causes = pool_cause::causes(&Figures {
         size: result.size,
         nesting: pool_cause::nesting(plan, pool),
@@ -342,7 +342,7 @@ fn pool_result(plan: &Plan, run: &Run, groups: &[GroupTally], pool: usize) -> Po
         create_timeouts: result.create_timeouts,
         server_full: result.server_full,
         connect_errors: result.connect_errors,
-        lent: asked.saturating_sub(failed),
+        lent,
         is_gated: plan.groups.iter().any(|g| g.pool == pool && g.gate != Gate::None),
         per_second,
         is_open,

@@ -33,7 +33,7 @@ pub(super) struct Figures<'a> {
     pub(super) connect_errors: u64,
     /// Connections that were lent.
     pub(super) lent: u64,
-    /// Attempts asked for in a second: planned ones under a rate.
+    /// Under a rate, the attempts planned for a second; those that got a connection in a second otherwise.
     pub(super) per_second: f64,
     /// Whether a gate holds sessions that draw from it.
     pub(super) is_gated: bool,
@@ -110,13 +110,13 @@ pub(super) fn nesting(plan: &Plan, pool: usize) -> u32 {
     plan.groups.iter().filter(asks_twice).map(|g| g.sessions).sum()
 }
 
-/// Attempts that the groups of a pool ask for in a second, and whether rates say how many.
-pub(super) fn asked_per_second(plan: &Plan, pool: usize, asked: u64, seconds: f64) -> (f64, bool) {
+/// Attempts in a second, planned where all groups of a pool have a rate, and whether that is so.
+pub(super) fn per_second(plan: &Plan, pool: usize, lent: u64, seconds: f64) -> (f64, bool) {
     use crate::scenario::Schedule;
     let groups = || plan.groups.iter().filter(|g| g.pool == pool);
     let is_open = groups().count() > 0 && groups().all(|g| matches!(g.schedule, Schedule::Rate { .. }));
     if !is_open {
-        return (asked as f64 / seconds.max(f64::MIN_POSITIVE), false);
+        return (lent as f64 / seconds.max(f64::MIN_POSITIVE), false);
     }
     let planned = |g: &crate::scenario::Group| match &g.schedule {
         Schedule::Rate { ramp } => ramp.starts() as f64 / ramp.duration().as_secs_f64().max(f64::MIN_POSITIVE),

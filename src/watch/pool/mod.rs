@@ -16,7 +16,7 @@ pub(crate) use holding::{Doing, Holder, Holding, Named};
 
 /// Points in time that are kept; when there are more, each two become one.
 const POINTS_MAX: usize = 400;
-/// A sample stands for no longer than this: what came in a longer gap is not known.
+/// A look stands for no longer than this: what came in a longer gap is not known.
 const GAP_MAX: Duration = Duration::from_millis(250);
 
 /// A pool at a moment.
@@ -41,7 +41,7 @@ impl PoolNow {
 pub(crate) struct PoolSeen {
     /// Since the first round began; in use; waiting.
     pub(crate) points: Vec<(Duration, u32, u32)>,
-    /// All samples together.
+    /// All looks together.
     pub(crate) watched: Duration,
     pub(crate) dry: Duration,
     /// Seconds of connections on loan, whether it was dry or not.
@@ -56,33 +56,40 @@ pub(crate) struct PoolSeen {
     pub(crate) tables: HashMap<String, f64>,
     /// Of those behind locks: by the session that held it.
     pub(crate) heads: HashMap<String, f64>,
-    /// When the latest sample was.
+    /// Dry time that nobody has been charged with yet.
+    pub(crate) uncharged: Duration,
+    /// When the latest look was.
     pub(crate) last: Option<Duration>,
 }
 
 impl PoolSeen {
-    /// A sample. `place` names the table that a process waits for.
-    pub(crate) fn record(
-        &mut self,
-        at: Duration,
-        now: &PoolNow,
-        backends: &HashMap<i32, Backend>,
-        named: &HashMap<i32, Named>,
-        table: impl Fn(i32) -> Option<String>,
-    ) {
-        let last = self.last.replace(at).unwrap_or(at);
+    /// A look, so long after the round began.
+    pub(crate) fn record(&mut self, at: Duration, now: &PoolNow) {
+        let last = self.last.replace(at).unwrap_or_default();
         let stood = at.saturating_sub(last).min(GAP_MAX);
         self.watched += stood;
         self.point((at, now.in_use, now.waiting));
         let seconds = stood.as_secs_f64();
         self.lent += f64::from(now.in_use) * seconds;
-        if !now.is_dry() {
+        if now.is_dry() {
+            self.dry += stood;
+            self.uncharged += stood;
+            self.waited += f64::from(now.waiting) * seconds;
+        } else {
             let to_make = now.size.saturating_sub(now.in_use).min(now.waiting);
             self.connecting += f64::from(to_make) * seconds;
-            return;
         }
-        self.dry += stood;
-        self.waited += f64::from(now.waiting) * seconds;
+    }
+
+    /// Charges the dry time since the last time to what the holders do now. `table` names what a process waits for.
+    pub(crate) fn charge(
+        &mut self,
+        now: &PoolNow,
+        backends: &HashMap<i32, Backend>,
+        named: &HashMap<i32, Named>,
+        table: impl Fn(i32) -> Option<String>,
+    ) {
+        let seconds = std::mem::take(&mut self.uncharged).as_secs_f64();
         for holder in &now.holders {
             let charge = holder.classify(backends, named);
             if charge.holding == Holding::Convoy
@@ -197,12 +204,12 @@ mod tests {
     #[test]
     fn holders_are_charged_while_the_pool_is_dry_and_only_then() {
         let mut seen = PoolSeen::default();
-        let none = HashMap::new();
         for (ms, in_use, waiting) in [(0, 4, 3), (100, 4, 3), (200, 4, 0), (300, 2, 1), (9_000, 4, 2)] {
-            let at = Duration::from_millis(ms);
-            seen.record(at, &now(in_use, waiting, Doing::Leaked), &none, &HashMap::new(), |_| {
-                None
-            });
+            seen.record(Duration::from_millis(ms), &now(in_use, waiting, Doing::Leaked));
+        }
+        for _ in 0..2 {
+            // once is enough
+            seen.charge(&now(4, 2, Doing::Leaked), &HashMap::new(), &HashMap::new(), |_| None);
         }
         assert_eq!(
             seen.dry,
@@ -226,13 +233,7 @@ mod tests {
         for ms in 0..5_000u64 {
             let waiting = if ms == 3_333 { 77 } else { 1 };
             let at = Duration::from_millis(ms);
-            seen.record(
-                at,
-                &now(4, waiting, Doing::Thinking),
-                &HashMap::new(),
-                &HashMap::new(),
-                |_| None,
-            );
+            seen.record(at, &now(4, waiting, Doing::Thinking));
         }
         assert!(seen.points.len() <= POINTS_MAX);
         let few = seen.thinned(200);
