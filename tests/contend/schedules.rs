@@ -1,7 +1,9 @@
 //! Who makes how many attempts, and that each round starts from the same data.
 
+use std::time::Duration;
+
 use super::{count, group, list, most_at_once, number, outcomes, race, server_with_work};
-use crate::common::Sandbox;
+use crate::common::{Sandbox, wait_until};
 
 /// What each session did in each round: `round/session: attempts`, the control being round 0.
 fn attempts(schedule: &str, flags: &str) -> Vec<Vec<String>> {
@@ -137,7 +139,9 @@ fn an_attempt_that_is_under_way_when_the_grace_is_over_is_interrupted() {
     let took = number(&report["race"]["rounds"][0]["duration_ms"]);
     assert!((300.0..10_000.0).contains(&took), "{took}");
     let asleep = "(select count(*) from pg_stat_activity where wait_event = 'PgSleep')";
-    assert!(server.is(&format!("{asleep} = 0")), "and nobody works on");
+    wait_until("nobody works on", Duration::from_secs(10), || {
+        server.is(&format!("{asleep} = 0"))
+    });
 }
 
 #[test]

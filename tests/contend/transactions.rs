@@ -1,7 +1,9 @@
 //! Several steps in one transaction: how it begins, what a failure leaves behind, and that COMMIT has the last word.
 
+use std::time::Duration;
+
 use super::{group, list, outcomes, race, step};
-use crate::common::Sandbox;
+use crate::common::{Sandbox, wait_until};
 
 /// A group of two with a transaction, whose sessions begin freely.
 fn two(transaction: &str, steps: &str) -> String {
@@ -196,7 +198,9 @@ fn an_interrupted_transaction_is_rolled_back_and_its_steps_do_not_count() {
     assert_eq!(outcomes(&step(&report, "one")["outcomes"]), []);
     assert_eq!(server.value("select count(*) from t"), "0");
     let open = "(select count(*) from pg_stat_activity where application_name like 'db-race%')";
-    assert!(server.is(&format!("{open} = 0")), "nobody is left in a transaction");
+    wait_until("nobody is left in a transaction", Duration::from_secs(10), || {
+        server.is(&format!("{open} = 0"))
+    });
 }
 
 #[test]
