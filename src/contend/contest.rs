@@ -550,7 +550,7 @@ async fn warm_up(plan: &Plan, index: usize, prepared: &Prepared, pool: &Pool, st
         }
     }
     let mut leases = Vec::new();
-    for lease in future::join_all((0..pool.capacity()).map(|_| pool.acquire())).await {
+    for lease in future::join_all((0..pool.capacity()).map(|_| pool.acquire_early())).await {
         leases.push(lease.map_err(|error| match error {
             AcquireError::Connect(error) | AcquireError::Full(error) => ContendError::Connect(error),
             timeout => ContendError::Lost(timeout.to_string()),

@@ -46,6 +46,9 @@ struct Known {
     settings: AtomicUsize,
 }
 
+/// How long a connection may take that is made before the race.
+const EARLY_MAX: Duration = Duration::from_secs(30);
+
 const NO_SETTINGS: usize = usize::MAX;
 
 /// A connection on loan; it goes back to the pool when dropped.
@@ -115,9 +118,25 @@ impl Pool {
     /// # Errors
     /// [`AcquireError`] when none was free in time, or a new one failed.
     pub async fn acquire(&self) -> Result<Lease, AcquireError> {
+        self.acquire_within(self.pool.timeouts()).await
+    }
+
+    /// Takes a connection before the race, when the limits of the race don't hold yet.
+    ///
+    /// # Errors
+    /// [`AcquireError`] when none was free in time, or a new one failed.
+    pub async fn acquire_early(&self) -> Result<Lease, AcquireError> {
+        let patient = Timeouts {
+            wait: Some(EARLY_MAX),
+            create: Some(EARLY_MAX),
+            recycle: Some(EARLY_MAX),
+        };
+        self.acquire_within(patient).await
+    }
+
+    async fn acquire_within(&self, limits: Timeouts) -> Result<Lease, AcquireError> {
         use deadpool_postgres::{PoolError, TimeoutType};
-        let limits = self.pool.timeouts();
-        let client = self.pool.get().await.map_err(|error| match error {
+        let client = self.pool.timeout_get(&limits).await.map_err(|error| match error {
             PoolError::Timeout(TimeoutType::Create) => AcquireError::Slow(limits.create.unwrap_or_default()),
             PoolError::Timeout(_) => AcquireError::Timeout(limits.wait.unwrap_or_default()),
             PoolError::Backend(error) if error.code() == Some(&SqlState::TOO_MANY_CONNECTIONS) => {
