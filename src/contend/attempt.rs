@@ -50,7 +50,8 @@ enum Tried {
 }
 
 /// A step that was answered.
-struct Answered {
+#[derive(Debug)]
+pub(super) struct Answered {
     step: usize,
     ending: Ending,
     took: Duration,
@@ -154,14 +155,14 @@ impl Session<'_> {
     async fn attempt_once(&mut self, pass: Pass, drawn: &Drawn, course: &mut Course, first: bool) -> Tried {
         let lease = match self.connection(course).await {
             Some(Ok(lease)) => lease,
-            Some(Err(error)) => return self.refused(error).await,
+            Some(Err(error)) => return Box::pin(self.refused(error)).await,
             None => return Tried::Interrupted,
         };
         if self.is_stopped() {
             self.lease = Some(lease);
             return Tried::Interrupted;
         }
-        let mut answered = Vec::with_capacity(self.group.steps.len());
+        let mut answered = std::mem::take(&mut self.answered);
         let tried = self
             .transaction(pass, drawn, course, first, &lease, &mut answered)
             .await;
@@ -172,13 +173,14 @@ impl Session<'_> {
         } else {
             self.lease = Some(lease);
         }
-        self.count(course.key, &tried, answered);
+        self.count(course.key, &tried, &mut answered);
+        self.answered = answered;
         tried
     }
 
     /// A try's steps are counted when it is over: what was rolled back ended as the whole did, and an interrupted whole
     /// has no outcome.
-    fn count(&self, key: Option<usize>, tried: &Tried, answered: Vec<Answered>) {
+    fn count(&self, key: Option<usize>, tried: &Tried, answered: &mut Vec<Answered>) {
         let mut tally = self.arena.tally();
         let whole = match tried {
             Tried::Ended(ending) => Some(ending.outcome()),
@@ -189,7 +191,7 @@ impl Session<'_> {
             ending,
             took,
             blocked,
-        } in answered
+        } in answered.drain(..)
         {
             tally.groups[self.chair.group].steps[step].blocked += blocked;
             let own = ending.outcome();
@@ -216,7 +218,7 @@ impl Session<'_> {
             self.arena.board.gave_back(self.seat);
         }
         self.arena.board.queued(self.seat);
-        let answer = self.acquire(course, false).await?;
+        let answer = Box::pin(self.acquire(course, false)).await?;
         if let Ok(lease) = &answer {
             self.arena.board.took(self.seat, lease.pid);
         }
@@ -282,7 +284,7 @@ impl Session<'_> {
             Tried::Ended(ending) if ending.outcome() == Outcome::Accepted => self.commit(course, lease).await,
             Tried::Ended(ending) if ending.outcome() == Outcome::InDoubt => tried,
             _ => {
-                self.rollback(lease).await;
+                Box::pin(self.rollback(lease)).await;
                 tried
             }
         }
@@ -318,7 +320,7 @@ impl Session<'_> {
         let run = async {
             let statement = match lease.prepared(number) {
                 Some(statement) => statement,
-                None => lease.prepare_as(number, sql).await?,
+                None => Box::pin(lease.prepare_as(number, sql)).await?,
             };
             lease.execute(&statement, &[]).await
         };
@@ -351,7 +353,7 @@ impl Session<'_> {
         };
         if ending.outcome() != Outcome::InDoubt {
             // what fails before the COMMIT itself leaves the transaction open
-            self.rollback(lease).await;
+            Box::pin(self.rollback(lease)).await;
         }
         if self.is_interruption(&ending, course) {
             return Tried::Interrupted;
@@ -370,7 +372,8 @@ impl Session<'_> {
         answered: &mut Vec<Answered>,
     ) -> Tried {
         let arena = self.arena;
-        let mut results: Vec<Option<TextRow>> = Vec::with_capacity(self.group.steps.len());
+        let mut results: Vec<Option<TextRow>> = Vec::new();
+        let captures = arena.prepared.captures[self.chair.group].contains(&true);
         for (i, step) in self.group.steps.iter().enumerate() {
             if i > 0 && self.group.gate != Gate::None {
                 // it is on its way to the next statement
@@ -395,24 +398,12 @@ impl Session<'_> {
             };
             // in a transaction only the first step can be held: a later one may hold what the gate wants
             let gated = first && (i == 0 || self.group.transaction.is_none());
-            let run = if step.second_connection {
-                arena.board.queued_again(self.seat);
-                match self.acquire(course, true).await {
-                    Some(Ok(second)) => {
-                        arena.board.took(self.seat, second.pid);
-                        let run = match self.settings(&second).await {
-                            Ok(()) => self.step(course, i, step, &second, values, gated).await,
-                            Err(ending) => Some((Answered::unsent(i, ending), None)),
-                        };
-                        drop(second);
-                        arena.board.gave_back_second(self.seat);
-                        run
-                    }
-                    Some(Err(error)) => return self.refused(error).await,
-                    None => return Tried::Interrupted,
-                }
-            } else {
-                self.step(course, i, step, lease, values, gated).await
+            let run = match step.second_connection {
+                true => match Box::pin(self.step_on_second(course, i, step, values, gated)).await {
+                    Ok(run) => run,
+                    Err(error) => return Box::pin(self.refused(error)).await,
+                },
+                false => self.step(course, i, step, lease, values, gated).await,
             };
             let Some((answer, row)) = run else {
                 return Tried::Interrupted;
@@ -422,12 +413,38 @@ impl Session<'_> {
             }
             let refused = (answer.ending.outcome() != Outcome::Accepted).then(|| answer.ending.clone());
             answered.push(answer);
-            results.push(row);
+            if captures {
+                results.push(row);
+            }
             if let Some(ending) = refused {
                 return Tried::Ended(ending);
             }
         }
         Tried::Ended(Ending::accepted())
+    }
+
+    /// Runs a step on a second connection.
+    async fn step_on_second(
+        &mut self,
+        course: &mut Course,
+        index: usize,
+        step: &Step,
+        values: TextRow,
+        gated: bool,
+    ) -> Result<Option<(Answered, Option<TextRow>)>, AcquireError> {
+        self.arena.board.queued_again(self.seat);
+        let Some(second) = self.acquire(course, true).await else {
+            return Ok(None);
+        };
+        let second = second?;
+        self.arena.board.took(self.seat, second.pid);
+        let run = match self.settings(&second).await {
+            Ok(()) => self.step(course, index, step, &second, values, gated).await,
+            Err(ending) => Some((Answered::unsent(index, ending), None)),
+        };
+        drop(second);
+        self.arena.board.gave_back_second(self.seat);
+        Ok(run)
     }
 
     /// Waits for the gate and runs a step; none when the round is being stopped.
@@ -444,14 +461,16 @@ impl Session<'_> {
         let at = arena.prepared.first_statement[self.chair.group] + index;
         // a group without a gate has none, and a gated one has the race's
         let gate = arena.gate.filter(|_| gated && self.group.gate != Gate::None);
-        let statement = match self.prepared(course, at, step, lease).await {
+        let prepared = match lease.prepared(at) {
+            Some(statement) => Ok(statement),
+            None => Box::pin(self.prepare(course, at, step, lease)).await,
+        };
+        let statement = match prepared {
             Ok(statement) => statement,
-            Err(ending) => {
-                return Some((Answered::unsent(index, ending), None));
-            }
+            Err(ending) => return Some((Answered::unsent(index, ending), None)),
         };
         let start = match gate {
-            Some(Gate::Start) => lease.prepare_cached(START).await.ok(),
+            Some(Gate::Start) => Box::pin(lease.prepare_cached(START)).await.ok(),
             _ => None,
         };
         let came = Instant::now();
@@ -487,7 +506,7 @@ impl Session<'_> {
                     row.try_get::<_, SystemTime>(1).ok()
                 };
                 // join polls the first one first, so the call follows the lock in the same pipeline
-                let (released, answer) = future::join(released, call).await;
+                let (released, answer) = Box::pin(future::join(released, call)).await;
                 if let Some(at) = released {
                     arena.tally().released(sent, at);
                 }
@@ -527,10 +546,7 @@ impl Session<'_> {
     }
 
     /// The step's statement, prepared on this connection.
-    async fn prepared(&mut self, course: &Course, at: usize, step: &Step, lease: &Lease) -> Result<Statement, Ending> {
-        if let Some(statement) = lease.prepared(at) {
-            return Ok(statement);
-        }
+    async fn prepare(&mut self, course: &Course, at: usize, step: &Step, lease: &Lease) -> Result<Statement, Ending> {
         // this may wait for somebody's lock
         let limits = self.limits(course, step.timeout, Instant::now());
         let prepare = lease.prepare_as(at, &step.statement.sql);

@@ -82,9 +82,10 @@ pub(crate) async fn within<T>(
         if limit > now {
             continue;
         }
-        // whether or not the request goes through, the answer tells
-        let _ = timeout(CANCEL_GRACE, lease.cancel_token().cancel_query(NoTls)).await;
-        match timeout(CANCEL_GRACE, query).await {
+        // whether or not the request goes through, the answer tells; it is rare, and boxed to keep the future small
+        let cancel = Box::pin(async { lease.cancel_token().cancel_query(NoTls).await });
+        let _ = timeout(CANCEL_GRACE, cancel).await;
+        match alarm.until(Instant::now() + CANCEL_GRACE, query.as_mut()).await {
             Ok(answer) => break answer,
             Err(_) => {
                 return Err(Ending::local(

@@ -1,5 +1,8 @@
 //! How a statement ended: the one place that classifies SQLSTATEs.
 
+use std::ops::Deref;
+use std::sync::Arc;
+
 use tokio_postgres::error::{DbError, ErrorPosition, SqlState};
 
 use super::draw::TextRow;
@@ -8,10 +11,16 @@ use crate::postgres::pool::AcquireError;
 use crate::postgres::{explain, lost};
 use crate::scenario::Refusal;
 
-/// How a statement ended, with what the server said.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// How a statement ended, with what the server said: small where it said nothing, because most say nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Ending {
-    pub(crate) outcome: Option<Outcome>,
+    outcome: Outcome,
+    said: Option<Arc<Said>>,
+}
+
+/// What the server said.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Said {
     pub(crate) sqlstate: Option<String>,
     pub(crate) constraint: Option<String>,
     pub(crate) message: String,
@@ -22,11 +31,28 @@ pub(crate) struct Ending {
     pub(crate) fields: Vec<(&'static str, String)>,
 }
 
+static NOTHING: Said = Said {
+    sqlstate: None,
+    constraint: None,
+    message: String::new(),
+    detail: None,
+    context: None,
+    fields: Vec::new(),
+};
+
+impl Deref for Ending {
+    type Target = Said;
+
+    fn deref(&self) -> &Said {
+        self.said.as_deref().unwrap_or(&NOTHING)
+    }
+}
+
 impl Ending {
     pub(crate) fn accepted() -> Ending {
         Ending {
-            outcome: Some(Outcome::Accepted),
-            ..Ending::default()
+            outcome: Outcome::Accepted,
+            said: None,
         }
     }
 
@@ -49,11 +75,11 @@ impl Ending {
 
     /// An ending that the server had no part in.
     pub(crate) fn local(outcome: Outcome, message: impl Into<String>) -> Ending {
-        Ending {
-            outcome: Some(outcome),
+        let said = Said {
             message: message.into(),
-            ..Ending::default()
-        }
+            ..Said::default()
+        };
+        said.ended(outcome)
     }
 
     pub(crate) fn of(error: &tokio_postgres::Error, expected: &[Refusal]) -> Ending {
@@ -61,8 +87,7 @@ impl Ending {
             let outcome = if lost(error) { Outcome::InDoubt } else { Outcome::Error };
             return Ending::local(outcome, explain(error));
         };
-        let mut ending = Ending {
-            outcome: None,
+        let mut said = Said {
             sqlstate: Some(db.code().code().to_string()),
             constraint: db.constraint().map(String::from),
             message: db.message().to_string(),
@@ -70,7 +95,7 @@ impl Ending {
             context: db.where_().map(String::from),
             fields: Vec::new(),
         };
-        let outcome = if expected.iter().any(|refusal| ending.matches(refusal)) {
+        let outcome = if expected.iter().any(|refusal| said.matches(refusal)) {
             Outcome::Rejected
         } else {
             match *db.code() {
@@ -82,22 +107,21 @@ impl Ending {
                 _ => Outcome::Error,
             }
         };
-        ending.outcome = Some(outcome);
         if outcome == Outcome::Error {
-            ending.fields = fields(db);
+            said.fields = fields(db);
         }
-        ending
+        said.ended(outcome)
     }
 
     /// No connection.
     pub(crate) fn refused(error: &AcquireError) -> Ending {
-        Ending {
-            sqlstate: match error {
-                AcquireError::Full(_) => Some(SqlState::TOO_MANY_CONNECTIONS.code().to_string()),
-                _ => None,
-            },
-            ..Ending::local(Outcome::Refused, error.to_string())
-        }
+        let full = || SqlState::TOO_MANY_CONNECTIONS.code().to_string();
+        let said = Said {
+            sqlstate: matches!(error, AcquireError::Full(_)).then(full),
+            message: error.to_string(),
+            ..Said::default()
+        };
+        said.ended(Outcome::Refused)
     }
 
     /// A cancel request, or a time limit of the server's.
@@ -106,11 +130,20 @@ impl Ending {
     }
 
     pub(crate) fn outcome(&self) -> Outcome {
-        self.outcome.unwrap_or(Outcome::Error)
+        self.outcome
     }
 
     pub(crate) fn is_deadlock(&self) -> bool {
         self.sqlstate.as_deref() == Some(SqlState::T_R_DEADLOCK_DETECTED.code())
+    }
+}
+
+impl Said {
+    fn ended(self, outcome: Outcome) -> Ending {
+        Ending {
+            outcome,
+            said: Some(Arc::new(self)),
+        }
     }
 
     fn matches(&self, refusal: &Refusal) -> bool {
@@ -196,11 +229,11 @@ mod tests {
 
     #[test]
     fn all_that_a_refusal_says_must_match() {
-        let ending = Ending {
+        let ending = Said {
             sqlstate: Some("23505".into()),
             constraint: Some("one_booking".into()),
             message: "duplicate key".into(),
-            ..Ending::default()
+            ..Said::default()
         };
         let refusal = |sqlstate: Option<&str>, constraint: Option<&str>| Refusal::Error {
             sqlstate: sqlstate.map(String::from),

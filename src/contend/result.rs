@@ -281,10 +281,10 @@ fn reasons(plan: &Plan, run: &Run) -> Vec<Reason> {
             outcome: kind.outcome.name(),
             sqlstate: kind.sqlstate,
             constraint: kind.constraint,
-            message: refused.first.message,
-            detail: refused.first.detail,
-            context: refused.first.context,
-            fields: refused.first.fields.into_iter().collect(),
+            message: refused.first.message.clone(),
+            detail: refused.first.detail.clone(),
+            context: refused.first.context.clone(),
+            fields: refused.first.fields.iter().cloned().collect(),
             count: refused.count,
         })
         .collect();

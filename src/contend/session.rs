@@ -8,6 +8,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::alarm::Alarm;
 use super::arena::Arena;
+use super::attempt::Answered;
 use super::contest::Chair;
 use super::draw::Ticket;
 use crate::postgres::pool::Lease;
@@ -25,6 +26,8 @@ pub(crate) struct Session<'a> {
     pub(crate) lease: Option<Lease>,
     /// For the limits of its statements.
     pub(crate) alarm: Alarm,
+    /// Room for the answers of a try.
+    pub(super) answered: Vec<Answered>,
     /// Whether the connection is its own as long as the round lasts.
     keeps: bool,
     iteration: u32,
@@ -54,6 +57,7 @@ impl<'a> Session<'a> {
             rng,
             lease: None,
             alarm: Alarm::new(),
+            answered: Vec::new(),
             // where there is a connection for everybody, nobody asks for one again and again
             keeps: arena.round > 0 && arena.plan.pools[group.pool].size.is_none(),
             iteration: 0,
