@@ -25,7 +25,7 @@ matrix: postgres
 	@$(CARGO) bench --quiet --bench matrix
 
 bench: postgres
-	@$(CARGO) bench --quiet --bench verdict --bench detection --bench schedules --bench throughput
+	@$(CARGO) bench --quiet --bench verdict --bench detection --bench schedules --bench watcher --bench throughput
 
 postgres:
 	@scripts/ensure-postgres

@@ -41,6 +41,9 @@ pub(super) struct Contend {
     /// Leave out the serial control: the attempts one after another, before the race
     #[arg(long)]
     no_control: bool,
+    /// Leave out the samples of the server's locks: no lock waits, and less is known of deadlocks
+    #[arg(long)]
+    no_watch: bool,
     #[command(flatten)]
     place: Where,
     #[command(flatten)]
@@ -120,6 +123,7 @@ impl Contend {
             pool: self.pool,
             seed: self.seed,
             no_control: self.no_control,
+            no_watch: self.no_watch,
         }
     }
 
@@ -150,6 +154,9 @@ impl Contend {
         flag("url", self.place.url.as_ref().map(|_| "URL".to_string()));
         if self.no_control {
             words.push("--no-control".into());
+        }
+        if self.no_watch {
+            words.push("--no-watch".into());
         }
         words.iter().map(|w| shell_word(w)).collect::<Vec<_>>().join(" ")
     }

@@ -167,6 +167,7 @@ impl Sweep {
             pool,
             seed: Some(seed),
             no_control: true,
+            no_watch: false,
         }
     }
 

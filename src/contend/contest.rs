@@ -26,7 +26,7 @@ use crate::scenario::{Gate, Plan, Recycling, Rule, Schedule};
 use crate::stop::Stop;
 use crate::verdict;
 use crate::verify::{self, CheckResult};
-use crate::watch::{Deadlock, Evidence, Sampler};
+use crate::watch::{Deadlock, Evidence, LockWatch, Sampler};
 
 /// Attempts of the serial control at the most.
 const CONTROL_MAX: usize = 200;
@@ -254,7 +254,7 @@ impl<'a> Contest<'a> {
         let pools = PoolWatch::new(self.pools.len());
         let (_, waves, _) = tokio::select! {
             raced = future::join3(sessions, kept, arrivals) => raced,
-            never = self.sampler.watch(&arena.locks, &meets) => match never {},
+            never = self.watch(&arena.locks, &meets) => match never {},
             never = pools.watch(&arena, &self.control) => match never {},
             never = self.end_early(&arena) => match never {},
             never = self.abort_when_hopeless(&arena, &mut aborted) => match never {},
@@ -297,6 +297,13 @@ impl<'a> Contest<'a> {
             cut_short,
         };
         (Some(round), broke_off.or(aborted))
+    }
+
+    async fn watch(&self, locks: &LockWatch, meets: &(dyn Fn(&HashSet<i32>) + Sync)) -> Infallible {
+        match self.plan.watch {
+            true => self.sampler.watch(locks, meets).await,
+            false => future::pending().await,
+        }
     }
 
     /// Adds to the deadlocks of a round what only others than their victims knew.

@@ -135,6 +135,7 @@ pub fn load(name: &str, overrides: &Overrides) -> Result<Plan, ScenarioError> {
         checks,
         seed: 0,
         control: true,
+        watch: true,
         source,
     };
     check_names(&plan)?;

@@ -83,6 +83,8 @@ pub struct Plan {
     pub seed: u64,
     /// Whether the attempts are first run one after another.
     pub control: bool,
+    /// Whether the server's locks are sampled while the sessions race.
+    pub watch: bool,
 }
 
 impl Plan {

@@ -21,6 +21,8 @@ pub struct Overrides {
     pub seed: Option<u64>,
     /// Leave the serial control out.
     pub no_control: bool,
+    /// Leave the watcher out: no lock waits, and less is known of deadlocks.
+    pub no_watch: bool,
 }
 
 impl Overrides {
@@ -73,6 +75,7 @@ impl Overrides {
         plan.pools[0].size = self.pool.or(plan.pools[0].size);
         plan.seed = self.seed.unwrap_or_else(random_seed);
         plan.control = !self.no_control;
+        plan.watch = !self.no_watch;
         Ok(())
     }
 }

@@ -22,7 +22,7 @@ use crate::postgres::Connection;
 const PERIOD: Duration = Duration::from_millis(20);
 /// The next sample is taken after so many times what the last one took, so that it can't slow the race down much; but never
 /// later than after half of `deadlock_timeout`.
-const PAUSE_PER_COST: u32 = 50;
+const PAUSE_PER_COST: u32 = 75;
 /// It rests for so long in any case.
 const REST: Duration = Duration::from_millis(5);
 /// The sampler must not stand in the queues that it watches, nor read for long.
