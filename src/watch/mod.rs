@@ -1,6 +1,6 @@
 //! What is seen from outside while sessions race.
 //!
-//! The [`Sampler`] asks the server, [`LockWatch`] keeps what it was told; who waits for whom is read from each sample
+//! The `Sampler` asks the server, `LockWatch` keeps what it was told; who waits for whom is read from each sample
 //! (`graph`). A cycle is looked into while it stands (`rows`, `sighting`), because the server shows its rows only then. After
 //! the round, the waits are summed up (`lock_waits`), and each deadlock is put together (`deadlock`, `explain`, `mistake`).
 
