@@ -12,14 +12,17 @@ use tokio::task::JoinSet;
 use super::arena::Arena;
 use super::board::Board;
 use super::commit_gate::CommitGate;
+use super::control::one_after_another;
 use super::draw::TextRow;
 use super::gate::Keeper;
 use super::pool_watch::PoolWatch;
-use super::prepare::{self, COMMIT, Prepared};
+use super::prepare::{self, Prepared};
+use super::pulse::pulses;
 use super::session::Session;
 use super::tally::Tally;
-use super::{ContendError, Event, Pulse, Round, Run, dry_call, result, settle};
-use crate::postgres::pool::{self, AcquireError, Pool};
+use super::warm_up::warm_up;
+use super::{ContendError, Event, Round, Run, dry_call, result, settle};
+use crate::postgres::pool::{self, Pool};
 use crate::postgres::{self, Connection, Notices, ServerFacts, Target, explain, interruptible};
 use crate::report::Settled;
 use crate::scenario::{Gate, Plan, Recycling, Rule, Schedule};
@@ -28,8 +31,6 @@ use crate::verdict;
 use crate::verify::{self, CheckResult};
 use crate::watch::{Deadlock, Evidence, LockWatch, Sampler};
 
-/// Attempts of the serial control at the most.
-const CONTROL_MAX: usize = 200;
 /// How long statements in flight may go on after a stop was asked for.
 const STOP_GRACE: Duration = Duration::from_secs(1);
 
@@ -39,8 +40,6 @@ const LIVENESS: Duration = Duration::from_millis(50);
 const CANCEL_PERIOD: Duration = Duration::from_millis(200);
 /// How often a round is judged by the rules that may abort it.
 const JUDGE_PERIOD: Duration = Duration::from_millis(250);
-/// How often a round tells how it goes.
-const PULSE_PERIOD: Duration = Duration::from_millis(200);
 
 /// A plan on a server, with its connections.
 pub(super) struct Contest<'a> {
@@ -449,82 +448,6 @@ fn choose_gate(
     }
 }
 
-/// The attempts of a round, or the first of them, in turn. Where time decides how many there are, one of each session.
-async fn one_after_another(arena: &Arena, seats: &[Chair]) {
-    let mut made = 0;
-    let mut drawn = vec![0; arena.plan.groups.len()];
-    let mut sessions: Vec<Session<'_>> = seats
-        .iter()
-        .enumerate()
-        .map(|(i, seat)| Session::new(arena, i, *seat))
-        .collect();
-    for iteration in 1.. {
-        let before = made;
-        for session in &mut sessions {
-            if made >= CONTROL_MAX || arena.stop.is_requested() {
-                return;
-            }
-            let group = session.chair.group;
-            let more = match &session.group.schedule {
-                Schedule::PerSession { iterations, .. } => iteration <= *iterations,
-                Schedule::Shared { iterations, .. } => drawn[group] < *iterations,
-                Schedule::Constant { .. } | Schedule::Ramping { .. } | Schedule::Rate { .. } => iteration == 1,
-            };
-            if !more {
-                continue;
-            }
-            drawn[group] += 1;
-            made += 1;
-            session.next(None, None).await;
-            session.give_back();
-            arena.board.idle(session.seat);
-        }
-        if made == before {
-            break;
-        }
-    }
-}
-
-/// Tells how the round goes, for ever.
-async fn pulses(arena: &Arena, on_event: &mut (dyn FnMut(Event) + Send)) -> Infallible {
-    let groups = &arena.plan.groups;
-    let planned = |g: &crate::scenario::Group| match &g.schedule {
-        Schedule::PerSession { .. } | Schedule::Shared { .. } => None,
-        Schedule::Constant { duration } => Some(g.start + *duration),
-        Schedule::Ramping { ramp, .. } | Schedule::Rate { ramp } => Some(g.start + ramp.duration()),
-    };
-    let attempts: Option<Vec<u32>> = groups.iter().map(|g| g.schedule.attempts(g.sessions)).collect();
-    let mut last = arena.began;
-    loop {
-        tokio::time::sleep(PULSE_PERIOD).await;
-        let now = Instant::now();
-        let (in_use, waiting) = arena.board.read(|seats| {
-            let held: usize = seats.iter().map(|s| s.holds.len() + s.leaked.len()).sum();
-            (held as u64, seats.iter().filter(|s| s.is_queued()).count() as u64)
-        });
-        let pulse = {
-            let mut tally = arena.tally();
-            Pulse {
-                round: arena.round,
-                elapsed: arena.began.elapsed(),
-                planned: groups.iter().filter_map(planned).max(),
-                outcomes: tally.outcomes,
-                attempts_planned: attempts.as_ref().map(|a| a.iter().map(|n| u64::from(*n)).sum()),
-                latency: std::mem::take(&mut tally.window),
-                window: now - last,
-                waiting: arena.locks.waiting_now(),
-                deadlocks: tally.deadlocks.len() as u64,
-                dropped: tally.groups.iter().map(|g| g.dropped).sum(),
-                pool_in_use: in_use,
-                pool_size: arena.pools.iter().map(|p| p.capacity() as u64).sum(),
-                pool_waiting: waiting,
-            }
-        };
-        last = now;
-        on_event(Event::Pulse(Box::new(pulse)));
-    }
-}
-
 /// A seat of the race: which group, and which session of it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Chair {
@@ -544,31 +467,4 @@ fn seats(plan: &Plan) -> Vec<Chair> {
         }
     }
     chairs
-}
-
-/// Opens all connections of a pool and prepares the statements of its groups on each.
-async fn warm_up(plan: &Plan, index: usize, prepared: &Prepared, pool: &Pool, stop: &Stop) -> Result<(), ContendError> {
-    let mut steps: Vec<(usize, &str)> = Vec::new();
-    for (g, group) in plan.groups.iter().enumerate().filter(|(_, g)| g.pool == index) {
-        let sql = group.steps.iter().map(|s| s.statement.sql.as_str());
-        steps.extend((prepared.first_statement[g]..).zip(sql));
-        if let Some((number, begin)) = &prepared.begin[g] {
-            steps.extend([(*number, begin.as_str()), (prepared.commit, COMMIT)]);
-        }
-    }
-    let mut leases = Vec::new();
-    for lease in future::join_all((0..pool.capacity()).map(|_| pool.acquire_early())).await {
-        leases.push(lease.map_err(|error| match error {
-            AcquireError::Connect(error) | AcquireError::Full(error) => ContendError::Connect(error),
-            timeout => ContendError::Lost(timeout.to_string()),
-        })?);
-    }
-    let prepared = leases.iter().map(|lease| {
-        let statements = future::join_all(steps.iter().map(|(number, sql)| lease.prepare_as(*number, sql)));
-        interruptible(lease, stop, Duration::ZERO, statements)
-    });
-    for result in future::join_all(prepared).await.into_iter().flatten() {
-        result.map_err(|error| ContendError::Lost(explain(&error)))?;
-    }
-    Ok(())
 }

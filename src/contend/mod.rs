@@ -9,6 +9,7 @@
 //!
 //! Each phase is told to the caller as an [`Event`]. What was measured is a [`Race`] in the end, however the run ended.
 
+mod acquire;
 mod alarm;
 mod arena;
 mod arrivals;
@@ -17,6 +18,7 @@ mod board;
 mod call;
 mod commit_gate;
 mod contest;
+mod control;
 mod draw;
 mod dry_call;
 mod ending;
@@ -24,10 +26,14 @@ mod gate;
 mod pool_cause;
 mod pool_watch;
 mod prepare;
+mod pulse;
 mod result;
 mod session;
 mod settle;
+mod step;
 mod tally;
+mod transaction;
+mod warm_up;
 
 use std::time::{Duration, Instant};
 

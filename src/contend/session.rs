@@ -1,5 +1,6 @@
 //! A racing session: when it makes attempts.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,7 @@ use super::alarm::Alarm;
 use super::arena::Arena;
 use super::attempt::Answered;
 use super::contest::Chair;
-use super::draw::Ticket;
+use super::draw::{TextRow, Ticket};
 use crate::postgres::pool::Lease;
 use crate::scenario::{Group, Pause, Schedule};
 
@@ -26,6 +27,8 @@ pub(crate) struct Session<'a> {
     pub(crate) lease: Option<Lease>,
     /// For the limits of its statements.
     pub(crate) alarm: Alarm,
+    /// What statements without parameters share.
+    pub(super) no_values: Arc<TextRow>,
     /// Room for the answers of a try.
     pub(super) answered: Vec<Answered>,
     /// Whether the connection is its own as long as the round lasts.
@@ -57,6 +60,7 @@ impl<'a> Session<'a> {
             rng,
             lease: None,
             alarm: Alarm::new(),
+            no_values: Arc::default(),
             answered: Vec::new(),
             // where there is a connection for everybody, nobody asks for one again and again
             keeps: arena.round > 0 && arena.plan.pools[group.pool].size.is_none(),

@@ -10,6 +10,8 @@ use crate::report::Times;
 use crate::scenario::{Measure, Must, Of, Plan};
 use crate::watch::{Deadlock, Meetings};
 
+/// Latencies that the progress display gets at least, before they are thinned out.
+const WINDOW_MIN: u64 = 500;
 /// Winners remembered for a key; the count goes on.
 const WINNERS_MAX: usize = 100;
 /// Attempts remembered for `settle`.
@@ -249,7 +251,10 @@ impl Tally {
             group, key, outcome, ..
         } = entry;
         self.outcomes.add(outcome);
-        self.window.record(took);
+        // of many, some tell as much
+        if self.window.count() < WINDOW_MIN || self.outcomes.total().is_multiple_of(8) {
+            self.window.record(took);
+        }
         let last = self.keys.len() - 1;
         let by_key = &mut self.keys[key.unwrap_or(last)];
         by_key.outcomes.add(outcome);

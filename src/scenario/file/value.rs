@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use toml::Spanned;
 
-use super::Pause;
+use crate::scenario::Pause;
 use crate::source::{Diagnostic, Source};
 
 pub(super) fn bounded(source: &Source, value: &Spanned<u32>, range: RangeInclusive<u32>) -> Result<u32, Diagnostic> {

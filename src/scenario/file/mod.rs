@@ -1,5 +1,11 @@
 //! TOML -> [`Plan`].
 
+mod group;
+mod rules;
+mod schedule;
+mod step;
+mod value;
+
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
@@ -8,12 +14,10 @@ use std::time::Duration;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::group::{FileGroup, groups};
-use super::rule::{Names, Side};
-use super::value::{bounded, duration_or};
-use super::{
-    Abort, Draw, Group, Keys, Located, Overrides, Param, Pick, Plan, Pool, Recycling, Rule, ScenarioError, Step,
-};
+use self::group::{FileGroup, groups};
+use self::rules::rules;
+use self::value::{bounded, duration_or};
+use super::{Draw, Keys, Located, Overrides, Param, Pick, Plan, Pool, Recycling, ScenarioError, Step};
 use crate::bundled;
 use crate::source::{Diagnostic, FileError, Source, quoted};
 use crate::system::System;
@@ -189,68 +193,6 @@ fn params(source: &Source, given: BTreeMap<String, Spanned<FileParam>>) -> Resul
     Ok(params)
 }
 
-fn rules(
-    source: &Source,
-    given: BTreeMap<Spanned<String>, Spanned<toml::Value>>,
-    groups: &[Group],
-) -> Result<Vec<Rule>, Diagnostic> {
-    let steps: Vec<&str> = groups.iter().flat_map(|g| &g.steps).map(|s| s.name.as_str()).collect();
-    let groups_named: Vec<&str> = groups.iter().map(|g| g.name.as_str()).collect();
-    let names = Names {
-        groups: &groups_named,
-        steps: &steps,
-    };
-    let mut given: Vec<_> = given.into_iter().collect();
-    given.sort_by_key(|(measure, _)| measure.span().start);
-    let mut rules = Vec::new();
-    for (measure, must) in given {
-        let (text, abort) = must_and_abort(source, &must)?;
-        let mut rule = Rule::parse(measure.get_ref(), &text, names).map_err(|wrong| {
-            let span = match wrong.side {
-                Side::Measure => measure.span(),
-                Side::Must => must.span(),
-            };
-            let diagnostic = source.error(span, wrong.message).label(wrong.expected);
-            match wrong.help {
-                Some(help) => diagnostic.help(help),
-                None => diagnostic,
-            }
-        })?;
-        rule.abort = abort;
-        rules.push(rule);
-    }
-    for rule in Rule::of_every_run(groups.iter().any(|g| g.settle.is_some())) {
-        if !rules.iter().any(|r| r.measure == rule.measure) {
-            rules.push(rule);
-        }
-    }
-    Ok(rules)
-}
-
-/// `"== 0"`, or `{ must = "== 0", abort = true, grace = "10s" }`.
-fn must_and_abort(source: &Source, value: &Spanned<toml::Value>) -> Result<(String, Option<Abort>), Diagnostic> {
-    let wrong = |message: &str| {
-        source
-            .error(value.span(), message)
-            .label("expected like `\"== 0\"` or `{ must = \"== 0\", abort = true, grace = \"10s\" }`")
-    };
-    if let Some(text) = value.get_ref().as_str() {
-        return Ok((text.to_string(), None));
-    }
-    let table = value.get_ref().as_table().ok_or_else(|| wrong("this is no rule"))?;
-    if let Some(unknown) = table.keys().find(|k| !["must", "abort", "grace"].contains(&k.as_str())) {
-        return Err(wrong(&format!("unknown field `{unknown}`")));
-    }
-    let text = |name: &str| table.get(name).and_then(toml::Value::as_str);
-    let must = text("must").ok_or_else(|| wrong("this rule has no `must`"))?;
-    let grace = match text("grace") {
-        None => Duration::ZERO,
-        Some(grace) => humantime::parse_duration(grace).map_err(|_| wrong("`grace` is no length of time"))?,
-    };
-    let abort = table.get("abort").is_some_and(|a| a.as_bool() == Some(true));
-    Ok((must.to_string(), abort.then_some(Abort { grace })))
-}
-
 /// Without a query that may return the name, a parameter that nobody provides is known now.
 fn check_names(plan: &Plan) -> Result<(), Diagnostic> {
     if plan.keys.is_some() {
@@ -283,7 +225,7 @@ pub(crate) fn unknown_parameter(plan: &Plan, step: &Step, name: &str, known: &[&
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scenario::Gate;
+    use crate::scenario::{Gate, Rule};
 
     const GOOD: &str = r#"
 title = "t"
@@ -312,7 +254,7 @@ steps = [{ name = "s", sql = "select :session" }]
 
     #[test]
     fn the_documented_scenario_is_right() {
-        let page = include_str!("../../docs/scenarios.md");
+        let page = include_str!("../../../docs/scenarios.md");
         let example = page.split("```").nth(1).unwrap().strip_prefix("toml\n").unwrap();
         let plan = load_text(example).unwrap();
         assert_eq!((plan.rounds, plan.sessions(), plan.pool_size(0)), (5, 50, 20));

@@ -1,0 +1,248 @@
+//! An attempt's steps: each waits for the gate, and is sent and answered.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use futures_util::future;
+use tokio_postgres::Statement;
+use tokio_postgres::types::ToSql;
+
+use super::attempt::{Answered, Course, Tried};
+use super::board::Activity;
+use super::call::{call, within};
+use super::draw::{Drawn, TextRow, values};
+use super::ending::Ending;
+use super::session::{Pass, Session};
+use crate::outcome::Outcome;
+use crate::postgres::pool::{AcquireError, Lease};
+use crate::postgres::{interruptible, read_text};
+use crate::scenario::{Gate, Step};
+
+/// Returns when the lock is had: the release, and the moment as the server sees it.
+const START: &str = "select pg_catalog.pg_advisory_xact_lock_shared($1), pg_catalog.clock_timestamp()";
+
+/// Shorter waits are not looked for: the samples hardly see them.
+const WAIT_MIN: Duration = Duration::from_millis(2);
+
+impl Session<'_> {
+    pub(super) async fn steps(
+        &mut self,
+        pass: Pass,
+        drawn: &Drawn,
+        course: &mut Course,
+        first: bool,
+        lease: &Lease,
+        answered: &mut Vec<Answered>,
+    ) -> Tried {
+        let arena = self.arena;
+        let mut results: Vec<Option<TextRow>> = Vec::new();
+        let captures = arena.prepared.captures[self.chair.group].contains(&true);
+        for (i, step) in self.group.steps.iter().enumerate() {
+            if i > 0 && self.group.gate != Gate::None {
+                // it is on its way to the next statement
+                arena.board.released(self.seat);
+            }
+            if !step.pause.to.is_zero() {
+                course.now = None;
+                let pause = self.drawn(step.pause);
+                if !arena.pause(pause).await {
+                    return Tried::Interrupted;
+                }
+            }
+            let origins = &arena.prepared.origins[self.chair.group][i];
+            let values = match values(pass.ticket, drawn, &arena.keys, &results, origins) {
+                Ok(values) => values,
+                Err(from) => {
+                    let earlier = &self.group.steps[from].name;
+                    let message = format!("`{}` needs a result of `{earlier}`, which returned no row", step.name);
+                    let ending = Ending::local(Outcome::Error, message);
+                    answered.push(Answered::unsent(i, ending.clone()));
+                    return Tried::Ended(ending);
+                }
+            };
+            // in a transaction only the first step can be held: a later one may hold what the gate wants
+            let gated = first && (i == 0 || self.group.transaction.is_none());
+            let run = match step.second_connection {
+                true => match Box::pin(self.step_on_second(course, i, step, values, gated)).await {
+                    Ok(run) => run,
+                    Err(error) => return Box::pin(self.refused(error)).await,
+                },
+                false => self.step(course, i, step, lease, values, gated).await,
+            };
+            let Some((answer, row)) = run else {
+                return Tried::Interrupted;
+            };
+            if self.is_interruption(&answer.ending, course) {
+                return Tried::Interrupted;
+            }
+            let refused = (answer.ending.outcome() != Outcome::Accepted).then(|| answer.ending.clone());
+            answered.push(answer);
+            if captures {
+                results.push(row);
+            }
+            if let Some(ending) = refused {
+                return Tried::Ended(ending);
+            }
+        }
+        Tried::Ended(Ending::accepted())
+    }
+
+    /// Runs a step on a second connection.
+    pub(super) async fn step_on_second(
+        &mut self,
+        course: &mut Course,
+        index: usize,
+        step: &Step,
+        values: TextRow,
+        gated: bool,
+    ) -> Result<Option<(Answered, Option<TextRow>)>, AcquireError> {
+        self.arena.board.queued_again(self.seat);
+        course.now = None;
+        let Some(second) = self.acquire(course, true).await else {
+            return Ok(None);
+        };
+        let second = second?;
+        self.arena.board.took(self.seat, second.pid);
+        let run = match self.settings(&second).await {
+            Ok(()) => self.step(course, index, step, &second, values, gated).await,
+            Err(ending) => Some((Answered::unsent(index, ending), None)),
+        };
+        drop(second);
+        self.arena.board.gave_back_second(self.seat);
+        Ok(run)
+    }
+
+    /// Waits for the gate and runs a step; none when the round is being stopped.
+    pub(super) async fn step(
+        &mut self,
+        course: &mut Course,
+        index: usize,
+        step: &Step,
+        lease: &Lease,
+        values: TextRow,
+        gated: bool,
+    ) -> Option<(Answered, Option<TextRow>)> {
+        let arena = self.arena;
+        let at = arena.prepared.first_statement[self.chair.group] + index;
+        // a group without a gate has none, and a gated one has the race's
+        let gate = arena.gate.filter(|_| gated && self.group.gate != Gate::None);
+        let prepared = match lease.prepared(at) {
+            Some(statement) => Ok(statement),
+            None => {
+                course.now = None;
+                Box::pin(self.prepare(course, at, step, lease)).await
+            }
+        };
+        let statement = match prepared {
+            Ok(statement) => statement,
+            Err(ending) => return Some((Answered::unsent(index, ending), None)),
+        };
+        let start = match gate {
+            Some(Gate::Start) => {
+                course.now = None;
+                Box::pin(lease.prepare_cached(START)).await.ok()
+            }
+            _ => None,
+        };
+        let came = course.now();
+        let (wave, sent) = if gate.is_none() {
+            (None, came)
+        } else {
+            let wave = arena.board.park(self.seat).await.ok()?;
+            wave.gate?;
+            (Some(wave), Instant::now())
+        };
+        if !course.in_flight {
+            course.in_flight = true;
+            arena.tally().meetings.begin(course.key);
+        }
+        let values = match values.is_empty() {
+            true => Arc::clone(&self.no_values),
+            false => Arc::new(values),
+        };
+        self.begin(lease, index, Arc::clone(&values), sent);
+        let limits = self.limits(course, step.timeout, sent);
+        let call = call(
+            &mut self.alarm,
+            lease,
+            &statement,
+            &values,
+            &step.reject,
+            limits,
+            wave.as_deref(),
+        );
+        let answer = match start {
+            None => call.await,
+            Some(start) => {
+                let key: &(dyn ToSql + Sync) = &arena.start_key;
+                let released = async {
+                    let row = lease.query_one(&start, &[key]).await.ok()?;
+                    row.try_get::<_, SystemTime>(1).ok()
+                };
+                // join polls the first one first, so the call follows the lock in the same pipeline
+                let (released, answer) = Box::pin(future::join(released, call)).await;
+                if let Some(at) = released {
+                    arena.tally().released(sent, at);
+                }
+                answer
+            }
+        };
+        let ended = Instant::now();
+        course.now = Some(ended);
+        let (ending, row) = match answer {
+            Ok(row) if arena.prepared.captures[self.chair.group][index] => {
+                let row: Option<TextRow> = row.map(|row| (0..row.len()).map(|i| read_text(&row, i)).collect());
+                let columns = &arena.prepared.columns[self.chair.group][index];
+                (Ending::of_row(columns, row.as_ref(), &step.reject), row)
+            }
+            Ok(_) => (Ending::accepted(), None),
+            Err(ending) => (ending, None),
+        };
+        if ending.is_deadlock() {
+            let deadlock = arena.deadlock(&ending, lease.pid, ended);
+            arena.tally().deadlocks.push(deadlock);
+        }
+        arena.board.end(self.seat, ended);
+        let opened = wave.and_then(|w| w.opened.get().copied());
+        let from = opened.filter(|o| *o > sent && *o < ended).unwrap_or(sent);
+        course.held += from - came;
+        let took = ended - from;
+        let blocked = match took < WAIT_MIN {
+            true => Duration::ZERO,
+            false => arena.waited(self.seat, &ending, lease.pid, from, ended),
+        };
+        let answered = Answered {
+            step: index,
+            ending,
+            took,
+            blocked,
+        };
+        Some((answered, row))
+    }
+
+    /// The step's statement, prepared on this connection.
+    pub(super) async fn prepare(
+        &mut self,
+        course: &Course,
+        at: usize,
+        step: &Step,
+        lease: &Lease,
+    ) -> Result<Statement, Ending> {
+        // this may wait for somebody's lock
+        let limits = self.limits(course, step.timeout, Instant::now());
+        let prepare = lease.prepare_as(at, &step.statement.sql);
+        let prepared = within(&mut self.alarm, lease, prepare, &step.reject, limits, None);
+        interruptible(lease, &self.arena.stop, Duration::ZERO, prepared).await
+    }
+
+    pub(super) fn begin(&self, lease: &Lease, step: usize, values: Arc<TextRow>, sent: Instant) {
+        let activity = Activity {
+            pid: lease.pid,
+            step,
+            values,
+            started: sent,
+            ended: None,
+        };
+        self.arena.board.begin(self.seat, activity);
+    }
+}
