@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use futures_util::{StreamExt, pin_mut};
 use tokio::time::{Instant, timeout};
-use tokio_postgres::{Error, NoTls, Row};
+use tokio_postgres::{Error, Row};
 
 use super::alarm::Alarm;
 use super::board::Wave;
 use super::ending::Ending;
 use crate::outcome::Outcome;
-use crate::postgres::Text;
 use crate::postgres::pool::Lease;
+use crate::postgres::{Cancel, Text};
 use crate::scenario::Refusal;
 
 /// How long a cancelled statement may take to say so, before its connection is given up.
@@ -83,7 +83,7 @@ pub(crate) async fn within<T>(
             continue;
         }
         // whether or not the request goes through, the answer tells; it is rare, and boxed to keep the future small
-        let cancel = Box::pin(async { lease.cancel_token().cancel_query(NoTls).await });
+        let cancel = Box::pin(lease.cancel());
         let _ = timeout(CANCEL_GRACE, cancel).await;
         match alarm.until(Instant::now() + CANCEL_GRACE, query.as_mut()).await {
             Ok(answer) => break answer,

@@ -5,15 +5,34 @@ use std::time::Duration;
 
 use tokio_postgres::{Client, NoTls};
 
+use super::Connection;
 use crate::stop::Stop;
 
 /// Between cancel requests: one may come between two statements, where it hits nothing.
 const AGAIN: Duration = Duration::from_millis(200);
 
+/// A connection whose statement can be cancelled on the server.
+pub(crate) trait Cancel {
+    /// Asks for it. Whether or not the request gets through, the statement's answer tells.
+    fn cancel(&self) -> impl Future<Output = ()> + Send;
+}
+
+impl Cancel for Client {
+    async fn cancel(&self) {
+        let _ = self.cancel_token().cancel_query(NoTls).await;
+    }
+}
+
+impl Cancel for Connection {
+    async fn cancel(&self) {
+        Client::cancel(self).await;
+    }
+}
+
 /// Awaits what runs on a connection. A while after a stop was asked for, its statements are cancelled on the server, and
 /// still awaited: a dropped future would leave the server's process running and holding its locks.
 pub(crate) async fn interruptible<T>(
-    client: &Client,
+    client: &impl Cancel,
     stop: &Stop,
     grace: Duration,
     work: impl Future<Output = T>,
@@ -26,14 +45,14 @@ pub(crate) async fn interruptible<T>(
     }
 }
 
-async fn cancel_for_ever(client: &Client, stop: &Stop, grace: Duration) -> Infallible {
+async fn cancel_for_ever(client: &impl Cancel, stop: &Stop, grace: Duration) -> Infallible {
     stop.requested().await;
     if !grace.is_zero() {
         stop.grace(grace).await;
     }
     loop {
         // one that doesn't get through is sent again
-        let _ = client.cancel_token().cancel_query(NoTls).await;
+        client.cancel().await;
         tokio::time::sleep(AGAIN).await;
     }
 }

@@ -11,11 +11,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use deadpool_postgres::Connect;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio_postgres::error::DbError;
-use tokio_postgres::{AsyncMessage, Client, Config, Error, NoTls, SimpleQueryMessage};
+use tokio_postgres::{AsyncMessage, Client, Config, Connection, Error, NoTls, SimpleQueryMessage};
 
 use super::explain;
+use super::socket::{self, Socket};
 
 /// Slow statements remembered for each connection.
 const REMEMBERED: usize = 256;
@@ -118,27 +121,22 @@ impl Notices {
 
     /// Connects, and listens.
     async fn connect(self, config: Config) -> Result<(Client, JoinHandle<()>), Error> {
-        let (client, mut connection) = config.connect(NoTls).await?;
-        let (tell, pid) = tokio::sync::oneshot::channel();
-        let notices = self.clone();
-        let task = tokio::spawn(async move {
-            let mut pid = Err(pid);
-            loop {
-                let message = poll_fn(|cx| connection.poll_message(cx)).await;
-                if let Err(told) = &mut pid
-                    && let Ok(known) = told.try_recv()
-                {
-                    pid = Ok(known);
-                }
-                match (message, &pid) {
-                    (Some(Ok(AsyncMessage::Notice(notice))), Ok(pid)) => notices.note(*pid, &notice),
-                    (Some(Ok(_)), _) => {}
-                    (Some(Err(error)), Ok(pid)) => return notices.end(*pid, &error),
-                    // an error also ends every query in flight, and is reported there
-                    (None | Some(Err(_)), _) => return,
-                }
+        let (tell, pid) = oneshot::channel();
+        let socket = match socket::path(&config) {
+            Some(path) => Socket::connect(&path).await.ok(),
+            None => None,
+        };
+        let (client, task) = match socket {
+            Some(socket) => {
+                let (client, connection) = config.connect_raw(socket, NoTls).await?;
+                (client, tokio::spawn(self.clone().listen(connection, pid)))
             }
-        });
+            // what is wrong with a socket is told here, too
+            None => {
+                let (client, connection) = config.connect(NoTls).await?;
+                (client, tokio::spawn(self.clone().listen(connection, pid)))
+            }
+        };
         if let Some(threshold) = self.threshold {
             let sql = EXPLAIN_SLOW.replace("THRESHOLD", &format!("{}ms", threshold.as_millis()));
             // without it the race is the same, and less is known of it
@@ -154,6 +152,32 @@ impl Notices {
             }
         }
         Ok((client, task))
+    }
+}
+
+impl Notices {
+    /// Drives a connection until it ends.
+    async fn listen<S, T>(self, mut connection: Connection<S, T>, pid: oneshot::Receiver<i32>)
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+        T: AsyncRead + AsyncWrite + Unpin,
+    {
+        let mut pid = Err(pid);
+        loop {
+            let message = poll_fn(|cx| connection.poll_message(cx)).await;
+            if let Err(told) = &mut pid
+                && let Ok(known) = told.try_recv()
+            {
+                pid = Ok(known);
+            }
+            match (message, &pid) {
+                (Some(Ok(AsyncMessage::Notice(notice))), Ok(pid)) => self.note(*pid, &notice),
+                (Some(Ok(_)), _) => {}
+                (Some(Err(error)), Ok(pid)) => return self.end(*pid, &error),
+                // an error also ends every query in flight, and is reported there
+                (None | Some(Err(_)), _) => return,
+            }
+        }
     }
 }
 

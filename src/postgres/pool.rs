@@ -2,15 +2,17 @@
 
 use std::collections::HashMap;
 use std::ops::Deref;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use deadpool_postgres::{Manager, ManagerConfig, Object, ObjectId, RecyclingMethod, Runtime, Timeouts};
-use tokio_postgres::Statement;
+use tokio::net::UnixStream;
 use tokio_postgres::error::SqlState;
+use tokio_postgres::{NoTls, Statement};
 
-use super::{ConnectError, Notices, Target, explain};
+use super::{Cancel, ConnectError, Notices, Target, explain, socket};
 
 /// A deadpool-postgres pool that also knows each of its connections.
 #[derive(Clone, Debug)]
@@ -42,6 +44,8 @@ struct Known {
     pid: i32,
     /// By number: what was prepared on it.
     statements: Mutex<Vec<Option<Statement>>>,
+    /// Its unix socket, if it has one of our own making: tokio-postgres doesn't know where that leads.
+    socket: Option<PathBuf>,
     /// The number of the settings that it has; [`NO_SETTINGS`] at first.
     settings: AtomicUsize,
 }
@@ -176,6 +180,7 @@ impl Pool {
         let known = Arc::new(Known {
             pid: row.get(0),
             statements: Mutex::default(),
+            socket: socket::path(&self.target.config("cancel")),
             settings: AtomicUsize::new(NO_SETTINGS),
         });
         lock(&self.known).insert(id, Arc::clone(&known));
@@ -223,6 +228,19 @@ impl Lease {
     /// Ends the connection instead of giving it back: something on it may still be running.
     pub fn discard(self) {
         drop(Object::take(self.client));
+    }
+}
+
+impl Cancel for Lease {
+    async fn cancel(&self) {
+        let token = self.client.cancel_token();
+        let _ = match &self.known.socket {
+            Some(path) => match UnixStream::connect(path).await {
+                Ok(stream) => token.cancel_query_raw(stream, NoTls).await,
+                Err(_) => Ok(()),
+            },
+            None => token.cancel_query(NoTls).await,
+        };
     }
 }
 

@@ -228,7 +228,7 @@ fn the_first_starts_find_their_sessions_there() {
                 sessions = 60
                 start    = "{start}"
                 schedule = {{ kind = "constant-rate", rate = "200/s", duration = "100ms" }}
-                steps    = [{{ name = "work", sql = "select work(:session, 0)" }}]
+                steps    = [{{ name = "work", sql = "select work(:session, 0.02)" }}]
                 [expect]
                 dropped = "== 0"
                 "#
