@@ -23,6 +23,9 @@ const PERIOD: Duration = Duration::from_millis(20);
 /// The next sample is taken after so many times what the last one took, so that it can't slow the race down much; but never
 /// later than after half of `deadlock_timeout`.
 const PAUSE_PER_COST: u32 = 75;
+/// After so many samples in which nobody waited, the next ones are farther apart, up to 2³ times as far.
+const QUIET_MIN: u32 = 5;
+const QUIET_DOUBLINGS: u32 = 3;
 /// It rests for so long in any case.
 const REST: Duration = Duration::from_millis(5);
 /// The sampler must not stand in the queues that it watches, nor read for long.
@@ -98,6 +101,7 @@ impl Sampler {
     /// they wait for, while they do.
     pub(crate) async fn watch(&self, watch: &LockWatch, meets: &(dyn Fn(&HashSet<i32>) + Sync)) -> Infallible {
         let mut waited = false;
+        let mut quiet = 0u32;
         loop {
             let asked = Instant::now();
             match self.sample(watch, waited, meets).await {
@@ -111,8 +115,11 @@ impl Sampler {
             }
             let took = asked.elapsed();
             watch.add_cost(took);
+            // while nobody waits there is less and less to miss
+            quiet = if waited { 0 } else { quiet + 1 };
+            let period = self.period * (1 << quiet.saturating_sub(QUIET_MIN).min(QUIET_DOUBLINGS));
+            let period = period.max(took * PAUSE_PER_COST).min(self.period_max);
             // from start to start: on a busy machine an answer may take as long as a cycle may stand
-            let period = (took * PAUSE_PER_COST).clamp(self.period, self.period_max);
             tokio::time::sleep(period.saturating_sub(took).max(REST)).await;
         }
     }
