@@ -15,19 +15,11 @@ use crate::scenario::Pick;
 /// What an attempt has come to, over its tries.
 pub(super) struct Course {
     pub(super) began: Instant,
-    /// When it last looked at the clock, as long as it has waited for nothing since. Looking costs.
-    pub(super) now: Option<Instant>,
     /// Time at gates, which is not its own.
     pub(super) held: Duration,
     pub(super) until: Option<Instant>,
     pub(super) in_flight: bool,
     pub(super) key: Option<usize>,
-}
-
-impl Course {
-    pub(super) fn now(&self) -> Instant {
-        self.now.unwrap_or_else(Instant::now)
-    }
 }
 
 /// How a try ended.
@@ -69,7 +61,6 @@ impl Session<'_> {
         let began = Instant::now();
         let mut course = Course {
             began,
-            now: Some(began),
             held: Duration::ZERO,
             until: pass.until,
             in_flight: false,
@@ -88,13 +79,11 @@ impl Session<'_> {
                         break Tried::Interrupted;
                     }
                     try_began = Instant::now();
-                    course.now = Some(try_began);
                 }
                 None => break tried,
             }
         };
-        let took = course.now().duration_since(pass.due.unwrap_or(began));
-        let took = took.saturating_sub(course.held);
+        let took = pass.due.unwrap_or(began).elapsed().saturating_sub(course.held);
         let mut tally = arena.tally();
         if course.in_flight {
             tally.meetings.end(course.key);
@@ -144,7 +133,6 @@ impl Session<'_> {
     }
 
     async fn attempt_once(&mut self, pass: Pass, drawn: &Drawn, course: &mut Course, first: bool) -> Tried {
-        let kept = self.lease.is_some();
         let lease = match self.connection(course).await {
             Some(Ok(lease)) => lease,
             Some(Err(error)) => return Box::pin(self.refused(error)).await,
@@ -153,9 +141,6 @@ impl Session<'_> {
         if self.is_stopped() {
             self.lease = Some(lease);
             return Tried::Interrupted;
-        }
-        if !kept {
-            course.now = None;
         }
         let mut answered = std::mem::take(&mut self.answered);
         let tried = self

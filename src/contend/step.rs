@@ -43,7 +43,6 @@ impl Session<'_> {
                 arena.board.released(self.seat);
             }
             if !step.pause.to.is_zero() {
-                course.now = None;
                 let pause = self.drawn(step.pause);
                 if !arena.pause(pause).await {
                     return Tried::Interrupted;
@@ -97,7 +96,6 @@ impl Session<'_> {
         gated: bool,
     ) -> Result<Option<(Answered, Option<TextRow>)>, AcquireError> {
         self.arena.board.queued_again(self.seat);
-        course.now = None;
         let Some(second) = self.acquire(course, true).await else {
             return Ok(None);
         };
@@ -128,23 +126,17 @@ impl Session<'_> {
         let gate = arena.gate.filter(|_| gated && self.group.gate != Gate::None);
         let prepared = match lease.prepared(at) {
             Some(statement) => Ok(statement),
-            None => {
-                course.now = None;
-                Box::pin(self.prepare(course, at, step, lease)).await
-            }
+            None => Box::pin(self.prepare(course, at, step, lease)).await,
         };
         let statement = match prepared {
             Ok(statement) => statement,
             Err(ending) => return Some((Answered::unsent(index, ending), None)),
         };
         let start = match gate {
-            Some(Gate::Start) => {
-                course.now = None;
-                Box::pin(lease.prepare_cached(START)).await.ok()
-            }
+            Some(Gate::Start) => Box::pin(lease.prepare_cached(START)).await.ok(),
             _ => None,
         };
-        let came = course.now();
+        let came = Instant::now();
         let (wave, sent) = if gate.is_none() {
             (None, came)
         } else {
@@ -188,7 +180,6 @@ impl Session<'_> {
             }
         };
         let ended = Instant::now();
-        course.now = Some(ended);
         let (ending, row) = match answer {
             Ok(row) if arena.prepared.captures[self.chair.group][index] => {
                 let row: Option<TextRow> = row.map(|row| (0..row.len()).map(|i| read_text(&row, i)).collect());

@@ -33,20 +33,15 @@ impl Session<'_> {
         let Some(begin) = &self.arena.prepared.begin[self.chair.group] else {
             return self.steps(pass, drawn, course, first, lease, answered).await;
         };
-        course.now = None;
         let (number, sql) = begin;
         if let Err(ending) = self.control(course, lease, *number, sql, &[]).await {
             return self.not_begun(ending);
         }
         let tried = self.steps(pass, drawn, course, first, lease, answered).await;
         match &tried {
-            Tried::Ended(ending) if ending.outcome() == Outcome::Accepted => {
-                course.now = None;
-                self.commit(course, lease).await
-            }
+            Tried::Ended(ending) if ending.outcome() == Outcome::Accepted => self.commit(course, lease).await,
             Tried::Ended(ending) if ending.outcome() == Outcome::InDoubt => tried,
             _ => {
-                course.now = None;
                 Box::pin(self.rollback(lease)).await;
                 tried
             }

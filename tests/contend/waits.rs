@@ -104,6 +104,11 @@ fn who_waits_too_long_for_a_connection_is_refused() {
     let report = sandbox.run(&format!("{command} --format json")).exits(2).json();
     assert_eq!(outcomes(&report["race"]["attempts"]), [("accepted", 1), ("refused", 2)]);
     assert_eq!(report["race"]["pools"][0]["timeouts"], 2);
+    let refused = &report["race"]["group_results"][0]["latency_by_outcome"]["refused"];
+    assert!(
+        refused["min_ms"].as_f64().unwrap() >= 490.0,
+        "an attempt's latency has its wait in it: {refused}"
+    );
     assert_eq!(rule(&report, "pool.timeouts")["state"], "broken");
     let reason = &report["race"]["reasons"][0];
     assert_eq!(
