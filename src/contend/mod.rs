@@ -19,6 +19,7 @@ mod call;
 mod commit_gate;
 mod contest;
 mod control;
+mod cut_short;
 mod draw;
 mod dry_call;
 mod ending;
