@@ -101,6 +101,7 @@ impl Contend {
             verdict,
             server,
             race: Some(race),
+            databases: Vec::new(),
             checks: Vec::new(),
             notes: Vec::new(),
             reproduce: Some(self.command_line(&plan)),

@@ -14,7 +14,7 @@ use crate::report::{Report, SCHEMA};
 use crate::stop::Stop;
 use crate::system::System;
 use crate::verdict;
-use crate::verify::{self, Check, CheckResult, Options};
+use crate::verify::{self, Check, Looked, Options};
 
 #[derive(Args, Debug)]
 pub(super) struct Verify {
@@ -70,12 +70,12 @@ impl Verify {
         if let Err(problem) = left {
             output::note(&format!("warning: {problem}"));
         }
-        let (results, mut server) = match result {
+        let (looked, mut server) = match result {
             Err(_) if stop.is_requested() => return Err(interrupted()),
             result => result?,
         };
         server.throwaway = throwaway;
-        let verdict = verdict::judge_checks(&results);
+        let verdict = verdict::judge_checks(&looked.checks);
         let code = exit::of(verdict.outcome, stop.is_requested());
         let report = Report {
             schema: SCHEMA,
@@ -86,7 +86,8 @@ impl Verify {
             verdict,
             server,
             race: None,
-            checks: results,
+            databases: vec![looked.database],
+            checks: looked.checks,
             notes: Vec::new(),
             reproduce: None,
         };
@@ -94,12 +95,7 @@ impl Verify {
         Ok(code)
     }
 
-    async fn verify(
-        &self,
-        place: &Place,
-        checks: &[Check],
-        stop: &Stop,
-    ) -> Result<(Vec<CheckResult>, ServerFacts), Failure> {
+    async fn verify(&self, place: &Place, checks: &[Check], stop: &Stop) -> Result<(Looked, ServerFacts), Failure> {
         let options = Options {
             jobs: usize::from(self.jobs),
             timeout: self.timeout,
@@ -109,8 +105,8 @@ impl Verify {
         let client = place.target.connect("control").await?;
         let facts = postgres::facts(&client, &place.target).await;
         let facts = facts.map_err(|error| Failure::new(exit::UNREACHABLE, explain(&error)))?;
-        let results = verify::run(&place.target, checks, &options, stop).await?;
-        Ok((results, facts))
+        let looked = verify::run(&place.target, checks, &options, stop).await?;
+        Ok((looked, facts))
     }
 
     /// Without connection settings, the checks of a bundled system are run on that system, as seeded.

@@ -9,7 +9,7 @@ use crate::outcome::Outcomes;
 use crate::postgres::ServerFacts;
 use crate::system::BugKind;
 use crate::verdict::Verdict;
-use crate::verify::CheckResult;
+use crate::verify::{CheckResult, DatabaseResult};
 use crate::watch::{Deadlock, LockWaits};
 
 /// The version of the JSON form.
@@ -34,6 +34,8 @@ pub struct Report {
     pub server: ServerFacts,
     /// What was raced (`contend`).
     pub race: Option<Race>,
+    /// The databases that a `verify` looked at.
+    pub databases: Vec<DatabaseResult>,
     /// The checks of a `verify`; those of a race are in its rounds.
     pub checks: Vec<CheckResult>,
     /// What the reader should know about the figures.

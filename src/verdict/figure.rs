@@ -179,7 +179,7 @@ fn rank(figured: &Figured) -> u8 {
     match figured.state {
         State::Broken => 2,
         State::NoData => 1,
-        State::Held => 0,
+        State::Held | State::Pending | State::Skipped => 0,
     }
 }
 
@@ -315,12 +315,22 @@ pub(super) fn figure_check(check: &CheckResult) -> Figured {
         Decision::Held => Figured {
             state: State::Held,
             badness: 0.0,
-            text: rows(0),
+            text: rows(check.count),
         },
         Decision::Violated => Figured {
             state: State::Broken,
             badness: check.count as f64,
             text: rows(check.count),
+        },
+        Decision::Pending => Figured {
+            state: State::Pending,
+            badness: 0.0,
+            text: format!("{} pending", rows(check.pending)),
+        },
+        Decision::Skipped => Figured {
+            state: State::Skipped,
+            badness: 0.0,
+            text: format!("skipped: {}", check.reason.as_deref().unwrap_or("no reason given")),
         },
         Decision::CouldNotDecide => Figured {
             state: State::NoData,

@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::outcome::Outcome;
 use crate::report::{Race, RoundResult};
 use crate::scenario::{Event, Measure, Must, Op, Rule};
-use crate::verify::{CheckResult, Severity};
+use crate::verify::{CheckResult, Decision, Severity};
 use figure::{Figured, figure_check, figure_count, figure_time, worst};
 
 pub use figure::{name_key, show_time};
@@ -82,6 +82,10 @@ pub enum State {
     Broken,
     /// There was nothing to judge it by, or it could not be decided.
     NoData,
+    /// What would break it is too young to tell.
+    Pending,
+    /// It was not to be judged here.
+    Skipped,
 }
 
 /// Judges a race.
@@ -157,11 +161,15 @@ pub fn judge_checks(checks: &[CheckResult]) -> Verdict {
                 measured: figured.text,
                 control: None,
                 control_measured: None,
-                warning: check.severity == Severity::Warn,
+                warning: check.level.unwrap_or(check.severity) == Severity::Warn,
             }
         })
         .collect();
-    verdict(judgements, Vec::new(), false)
+    let mut doubts = Vec::new();
+    if checks.iter().all(|c| c.decision == Decision::Skipped) {
+        doubts.push("no data: no check was run".into());
+    }
+    verdict(judgements, doubts, false)
 }
 
 fn verdict(judgements: Vec<Judgement>, mut doubts: Vec<String>, interrupted: bool) -> Verdict {
@@ -333,7 +341,7 @@ fn judge_checks_of(race: &Race) -> Vec<Judgement> {
                 broken_rounds,
                 control_measured: control.as_ref().map(|c| c.text.clone()),
                 control: control.map(|c| c.state).filter(|s| *s != State::NoData),
-                warning: check.severity == Severity::Warn,
+                warning: check.level.unwrap_or(check.severity) == Severity::Warn,
             }
         })
         .collect()

@@ -122,11 +122,10 @@ fn check(id: &str, decision: Decision, severity: Severity) -> CheckResult {
         file: "f".into(),
         severity,
         decision,
+        level: (decision == Decision::Violated).then_some(severity),
         count: u64::from(decision == Decision::Violated),
-        count_is_capped: false,
-        findings: Vec::new(),
-        reason: None,
         duration_ms: 1.0,
+        ..CheckResult::default()
     }
 }
 

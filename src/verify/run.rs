@@ -10,10 +10,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 
-use super::{Check, Severity};
+use super::{Check, CheckResult, Count, DatabaseResult, Decision, Finding, Snapshot};
 use crate::postgres::{ConnectError, Connection, Target, explain};
 use crate::source::offset_of;
 use crate::stop::Stop;
@@ -32,8 +31,8 @@ pub struct Options {
     pub timeout: Duration,
     /// Findings kept for reports, of each check.
     pub sample: usize,
-    /// Findings counted at the most, of each check.
-    pub count_max: u64,
+    /// Whether the key of each row that is counted is kept.
+    pub keep_keys: bool,
 }
 
 impl Default for Options {
@@ -42,73 +41,9 @@ impl Default for Options {
             jobs: 2,
             timeout: Duration::from_secs(30),
             sample: 5,
-            count_max: 1_000,
+            keep_keys: false,
         }
     }
-}
-
-/// What became of a check.
-#[derive(Clone, Debug, Serialize)]
-pub struct CheckResult {
-    /// The check's id.
-    pub id: String,
-    /// The invariant in a line.
-    pub title: String,
-    /// The check's file.
-    pub file: String,
-    /// How bad a finding is.
-    pub severity: Severity,
-    /// Whether the invariant held.
-    pub decision: Decision,
-    /// Rows found, counted up to the cap.
-    pub count: u64,
-    /// Whether there are more than were counted.
-    pub count_is_capped: bool,
-    /// The first findings.
-    pub findings: Vec<Finding>,
-    /// Why it could not be decided.
-    pub reason: Option<String>,
-    /// How long it took, in milliseconds.
-    pub duration_ms: f64,
-}
-
-impl CheckResult {
-    /// Before anything was found.
-    fn of(check: &Check) -> CheckResult {
-        CheckResult {
-            id: check.id.clone(),
-            title: check.title.clone(),
-            file: check.source.name.to_string(),
-            severity: check.severity,
-            decision: Decision::Held,
-            count: 0,
-            count_is_capped: false,
-            findings: Vec::new(),
-            reason: None,
-            duration_ms: 0.0,
-        }
-    }
-}
-
-/// Whether an invariant held.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Decision {
-    /// No row breaks it.
-    Held,
-    /// Some row does.
-    Violated,
-    /// The check failed or took too long.
-    CouldNotDecide,
-}
-
-/// A row that breaks an invariant.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Finding {
-    /// The values of the check's key columns, as text.
-    pub key: Vec<Option<String>>,
-    /// All columns with their values, in order.
-    pub row: Vec<(String, Option<String>)>,
 }
 
 /// Why a run could not begin.
@@ -127,26 +62,36 @@ pub enum VerifyError {
     },
 }
 
-/// Runs the checks; the results are in the checks' order.
+/// What was seen of a database.
+#[derive(Clone, Debug)]
+pub struct Looked {
+    /// The database, and its snapshots.
+    pub database: DatabaseResult,
+    /// The results, in the checks' order.
+    pub checks: Vec<CheckResult>,
+}
+
+/// Runs the checks.
 ///
 /// A while after a stop was asked for no other check is begun, and those that run are cancelled.
 ///
 /// # Errors
 /// [`VerifyError`] when there is no snapshot to look at. A check that fails is a result, not an error.
-pub async fn run(
-    target: &Target,
-    checks: &[Check],
-    options: &Options,
-    stop: &Stop,
-) -> Result<Vec<CheckResult>, VerifyError> {
+pub async fn run(target: &Target, checks: &[Check], options: &Options, stop: &Stop) -> Result<Looked, VerifyError> {
     let jobs = options.jobs.clamp(1, checks.len().max(1));
-    let workers = share_snapshot(target, jobs).await.map_err(|error| match error {
+    let shared = async {
+        let workers = share_snapshot(target, jobs).await?;
+        let database = describe(&workers[0], target).await?;
+        Ok((workers, database))
+    };
+    let (workers, mut database) = shared.await.map_err(|error| match error {
         Broken::Connect(error) => VerifyError::Connect(error),
         Broken::Query(error) => VerifyError::Snapshot {
             address: target.address(),
             why: explain(&error),
         },
     })?;
+    let since = Instant::now();
     let queue: Mutex<VecDeque<usize>> = Mutex::new((0..checks.len()).collect());
     let results: Mutex<Vec<Option<CheckResult>>> = Mutex::new(vec![None; checks.len()]);
     let is_over = AtomicBool::new(false);
@@ -176,10 +121,43 @@ pub async fn run(
         reason: Some(why.into()),
         ..CheckResult::of(check)
     };
+    if let Some(snapshot) = database.snapshots.first_mut() {
+        snapshot.held_ms = since.elapsed().as_secs_f64() * 1e3;
+    }
     let results = results.into_iter().zip(checks);
-    Ok(results
-        .map(|(result, check)| result.unwrap_or_else(|| not_begun(check)))
-        .collect())
+    let checks = results.map(|(result, check)| result.unwrap_or_else(|| not_begun(check)));
+    Ok(Looked {
+        checks: checks.collect(),
+        database,
+    })
+}
+
+/// The database, and the snapshot that this worker has.
+async fn describe(worker: &Client, target: &Target) -> Result<DatabaseResult, tokio_postgres::Error> {
+    let row = worker
+        .query_one(
+            "select current_setting('server_version'), pg_is_in_recovery(),
+                    to_char(now() at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"'),
+                    (case when pg_is_in_recovery() then pg_last_wal_replay_lsn() else pg_current_wal_lsn() end)::text,
+                    pg_snapshot_xmin(pg_current_snapshot())::text,
+                    case when pg_is_in_recovery() then
+                        extract(epoch from clock_timestamp() - pg_last_xact_replay_timestamp())::float8 * 1000 end",
+            &[],
+        )
+        .await?;
+    Ok(DatabaseResult {
+        address: target.address(),
+        name: target.address(),
+        version: row.get(0),
+        standby: row.get(1),
+        replay_lag_ms: row.get(5),
+        snapshots: vec![Snapshot {
+            taken_at: row.get(2),
+            lsn: row.get(3),
+            xmin: row.get(4),
+            held_ms: 0.0,
+        }],
+    })
 }
 
 async fn cancel_when_stopped(workers: &[Connection], stop: &Stop, is_over: &AtomicBool) -> Infallible {
@@ -235,12 +213,16 @@ async fn share_snapshot(target: &Target, jobs: usize) -> Result<Vec<Connection>,
 
 async fn decide(client: &Client, check: &Check, options: &Options) -> CheckResult {
     let started = Instant::now();
-    let mut result = CheckResult::of(check);
+    let mut result = CheckResult {
+        snapshot: Some(0),
+        ..CheckResult::of(check)
+    };
     if let Err(reason) = look(client, check, options, &mut result).await {
         result.decision = Decision::CouldNotDecide;
         result.reason = Some(reason);
     } else if result.count > 0 {
         result.decision = Decision::Violated;
+        result.level = Some(check.severity);
     }
     result.duration_ms = started.elapsed().as_secs_f64() * 1e3;
     result
@@ -284,8 +266,13 @@ async fn fetch(client: &Client, check: &Check, options: &Options, result: &mut C
     }
     let declare = format!("DECLARE db_race_check NO SCROLL CURSOR FOR\n{sql}");
     client.batch_execute(&declare).await.map_err(|e| explain(&e))?;
+    let count_max = match check.count {
+        Count::Capped(cap) => cap,
+        Count::Exact => u64::MAX - 1,
+        Count::None => 1,
+    };
     loop {
-        let wanted = options.count_max + 1 - result.count;
+        let wanted = count_max + 1 - result.count;
         let batch = wanted.min(1_000);
         let messages = client
             .simple_query(&format!("FETCH {batch} FROM db_race_check"))
@@ -297,6 +284,11 @@ async fn fetch(client: &Client, check: &Check, options: &Options, result: &mut C
                 continue;
             };
             result.count += 1;
+            if options.keep_keys && result.count <= count_max {
+                result
+                    .keys
+                    .push(key.iter().map(|i| row.get(*i).map(String::from)).collect());
+            }
             if result.findings.len() < options.sample {
                 let value = |i: usize| row.get(i).map(String::from);
                 result.findings.push(Finding {
@@ -306,11 +298,12 @@ async fn fetch(client: &Client, check: &Check, options: &Options, result: &mut C
                         .enumerate()
                         .map(|(i, c)| (c.to_string(), value(i)))
                         .collect(),
+                    pending: false,
                 });
             }
         }
-        if result.count > options.count_max {
-            result.count = options.count_max;
+        if result.count > count_max {
+            result.count = count_max;
             result.count_is_capped = true;
         }
         if result.count_is_capped || result.count - before < batch {

@@ -38,7 +38,7 @@ pub(super) fn write<W: Write>(paper: &mut Paper<'_, W>, report: &Report) -> io::
 
 fn one<W: Write>(paper: &mut Paper<'_, W>, check: &CheckResult, when: &str) -> io::Result<()> {
     match check.decision {
-        Decision::Held => return Ok(()),
+        Decision::Held | Decision::Skipped => return Ok(()),
         Decision::CouldNotDecide => {
             paper.title(&format!("{}: could not decide{when}", check.id))?;
             return paper.line(
@@ -46,7 +46,7 @@ fn one<W: Write>(paper: &mut Paper<'_, W>, check: &CheckResult, when: &str) -> i
                 &format!("{} ({})", check.reason.as_deref().unwrap_or_default(), check.file),
             );
         }
-        Decision::Violated => {}
+        Decision::Violated | Decision::Pending => {}
     }
     let plus = if check.count_is_capped { "+" } else { "" };
     let rows = if check.count == 1 { "row" } else { "rows" };

@@ -123,7 +123,15 @@ impl<W: Write> Paper<'_, W> {
 const GREEN: Ansi = AnsiColor::Green.on_default().bold();
 const RED: Ansi = AnsiColor::Red.on_default().bold();
 const YELLOW: Ansi = AnsiColor::Yellow.on_default().bold();
-const MARKS: [(&str, Ansi); 4] = [("✓", GREEN), ("✗", RED), ("!", YELLOW), ("?", YELLOW)];
+const DIM: Ansi = Ansi::new().dimmed();
+const MARKS: [(&str, Ansi); 6] = [
+    ("✓", GREEN),
+    ("✗", RED),
+    ("!", YELLOW),
+    ("?", YELLOW),
+    ("…", YELLOW),
+    ("-", DIM),
+];
 
 fn heading<W: Write>(paper: &mut Paper<'_, W>, report: &Report) -> io::Result<()> {
     let (word, ansi) = match report.verdict.outcome {
@@ -187,6 +195,8 @@ fn rules<W: Write>(paper: &mut Paper<'_, W>, verdict: &Verdict, rounds: usize) -
             (State::Broken, false) => '✗',
             (State::Broken, true) => '!',
             (State::NoData, _) => '?',
+            (State::Pending, _) => '…',
+            (State::Skipped, _) => '-',
         };
         let mut measured = rule.measured.clone();
         if rule.broken_rounds > 1 {

@@ -1,65 +1,10 @@
-//! Check files.
+//! Finding check files by what is said on the command line.
 
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
-
+use super::Check;
 use crate::bundled::{Folder, Shelf};
-use crate::source::{FileError, Source, fenced, nearest};
-
-/// How bad a finding is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Severity {
-    /// A finding fails the run.
-    #[default]
-    Error,
-    /// A finding is worth a look.
-    Warn,
-}
-
-/// One check: a file with a header and a statement.
-#[derive(Clone, Debug)]
-pub struct Check {
-    /// Its name in reports, `hotel.inventory_violations`.
-    pub id: String,
-    /// The invariant in a line.
-    pub title: String,
-    /// How bad a finding is.
-    pub severity: Severity,
-    /// The columns that identify a finding.
-    pub key: Vec<String>,
-    /// The file; sent whole, its header is a comment.
-    pub source: Source,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Header {
-    id: String,
-    title: String,
-    #[serde(default)]
-    severity: Severity,
-    #[serde(default)]
-    key: Vec<String>,
-}
-
-impl Check {
-    /// Reads a check from its file's text.
-    ///
-    /// # Errors
-    /// [`FileError::Content`] when the header is missing or wrong.
-    pub fn parse(source: Source) -> Result<Check, FileError> {
-        let header: Header = source.toml(&fenced(&source, "check")?)?;
-        Ok(Check {
-            id: header.id,
-            title: header.title,
-            severity: header.severity,
-            key: header.key,
-            source,
-        })
-    }
-}
+use crate::source::{FileError, Source, nearest};
 
 /// Finds checks: a file or a folder (relative to `base`), or a bundled name (`hotel`, `hotel/orphan_holds`,
 /// with or without `checks/` before and `.sql` behind). A path wins.
@@ -144,7 +89,7 @@ mod tests {
 
     #[test]
     fn the_documented_check_is_right() {
-        let page = include_str!("../../docs/checks.md");
+        let page = include_str!("../../../docs/checks.md");
         let example = page.split("```").nth(1).unwrap().strip_prefix("sql\n").unwrap();
         let check = Check::parse(Source::new("docs", example)).unwrap();
         assert_eq!((check.id.as_str(), check.key.len()), ("hotel.inventory_violations", 2));
