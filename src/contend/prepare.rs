@@ -30,6 +30,8 @@ pub(crate) struct Prepared {
     pub(crate) begin: Vec<Option<(usize, String)>>,
     /// The number that COMMIT is prepared under.
     pub(crate) commit: usize,
+    /// The number that the start gate's statement is prepared under.
+    pub(crate) start: usize,
     /// By group: what a deferred constraint refuses at COMMIT may be expected of any step.
     pub(crate) commit_refusals: Vec<Vec<Refusal>>,
     /// By group: what gives a connection its settings; none where no group has any.
@@ -143,6 +145,7 @@ pub(crate) async fn prepare(client: &Client, plan: &Plan) -> Result<Prepared, Co
             .map(|(number, g)| Some((number, g.transaction?.begin())))
             .collect(),
         commit: steps + plan.groups.len(),
+        start: steps + plan.groups.len() + 1,
         commit_refusals: plan
             .groups
             .iter()

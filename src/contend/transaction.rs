@@ -76,11 +76,10 @@ impl Session<'_> {
     ) -> Result<(), Ending> {
         let limits = self.limits(course, CONTROL_MAX, Instant::now());
         let run = async {
-            let statement = match lease.prepared(number) {
-                Some(statement) => statement,
-                None => Box::pin(lease.prepare_as(number, sql)).await?,
-            };
-            lease.execute(&statement, &[]).await
+            if !lease.has(number) {
+                Box::pin(lease.prepare(number, sql)).await?;
+            }
+            lease.run(number, &[], false).await
         };
         within(&mut self.alarm, lease, run, expected, limits, None).await?;
         Ok(())
@@ -93,7 +92,7 @@ impl Session<'_> {
             step: CONTROL_MAX,
             until: None,
         };
-        let rollback = lease.batch_execute("ROLLBACK");
+        let rollback = lease.simple("ROLLBACK");
         let _ = within(&mut self.alarm, lease, rollback, &[], limits, None).await;
     }
 

@@ -1,6 +1,7 @@
 //! How a server is reached, and what it says.
 
 mod connect;
+mod connector;
 mod facts;
 mod interrupt;
 mod notices;
@@ -8,6 +9,7 @@ pub mod pool;
 pub mod server;
 mod socket;
 mod text;
+mod wire;
 
 pub use connect::{ConnectError, Connection, Target, explain, lost};
 pub use facts::{ServerFacts, facts};
@@ -15,3 +17,4 @@ pub(crate) use facts::{deadlocks, deadlocks_since, free_connections};
 pub(crate) use interrupt::{Cancel, interruptible};
 pub use notices::{Notices, Slow};
 pub use text::{Text, read_text, readable};
+pub use wire::{Failure, Fields, TextRow};

@@ -1,7 +1,6 @@
 //! The pool that racing sessions draw their connections from.
 
 use std::collections::HashMap;
-use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,14 +9,17 @@ use std::time::Duration;
 use deadpool_postgres::{Manager, ManagerConfig, Object, ObjectId, RecyclingMethod, Runtime, Timeouts};
 use tokio::net::UnixStream;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{NoTls, Statement};
+use tokio_postgres::{NoTls, SimpleQueryMessage};
 
+use super::connector::Connector;
+use super::wire::{Failure, TextRow, Wire};
 use super::{Cancel, ConnectError, Notices, Target, explain, socket};
 
 /// A deadpool-postgres pool that also knows each of its connections.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Pool {
     pool: deadpool_postgres::Pool,
+    connector: Connector,
     target: Target,
     /// Whether a connection loses its settings when it is given back.
     is_cleaned: bool,
@@ -38,12 +40,11 @@ pub struct Options {
 }
 
 /// What is known of a connection.
-#[derive(Debug)]
 struct Known {
     /// tokio-postgres keeps the process id to itself, so it is asked for once a connection.
     pid: i32,
-    /// By number: what was prepared on it.
-    statements: Mutex<Vec<Option<Statement>>>,
+    /// While it is not on loan.
+    wire: Mutex<Option<Box<Wire>>>,
     /// Its unix socket, if it has one of our own making: tokio-postgres doesn't know where that leads.
     socket: Option<PathBuf>,
     /// The number of the settings that it has; [`NO_SETTINGS`] at first.
@@ -56,10 +57,13 @@ const EARLY_MAX: Duration = Duration::from_secs(30);
 const NO_SETTINGS: usize = usize::MAX;
 
 /// A connection on loan; it goes back to the pool when dropped.
-#[derive(Debug)]
 pub struct Lease {
-    client: Object,
+    /// None only when it is discarded.
+    client: Option<Object>,
     known: Arc<Known>,
+    /// None while a statement runs, and for ever if nobody waited for its end.
+    wire: Mutex<Option<Box<Wire>>>,
+    notices: Notices,
     /// The server's process behind it.
     pub pid: i32,
 }
@@ -87,9 +91,10 @@ impl Pool {
     /// # Errors
     /// [`ConnectError::Settings`] when deadpool refuses the settings.
     pub fn new(target: &Target, options: &Options, notices: &Notices) -> Result<Pool, ConnectError> {
+        let connector = Connector::new(notices);
         let manager = Manager::from_connect(
             target.config("session"),
-            notices.clone(),
+            connector.clone(),
             ManagerConfig {
                 recycling_method: options.recycling.clone(),
             },
@@ -106,6 +111,7 @@ impl Pool {
             .map_err(|error| ConnectError::Settings(error.to_string()))?;
         Ok(Pool {
             pool,
+            connector,
             target: target.clone(),
             is_cleaned: matches!(options.recycling, RecyclingMethod::Clean),
             known: Arc::default(),
@@ -157,9 +163,15 @@ impl Pool {
         if self.is_cleaned {
             known.settings.store(NO_SETTINGS, Ordering::Relaxed);
         }
+        let mut wire = lock(&known.wire).take();
+        if let Some(wire) = &mut wire {
+            wire.take();
+        }
         Ok(Lease {
             pid: known.pid,
-            client,
+            client: Some(client),
+            wire: Mutex::new(wire),
+            notices: self.connector.notices().clone(),
             known,
         })
     }
@@ -170,16 +182,21 @@ impl Pool {
         if let Some(known) = found {
             return Ok(known);
         }
-        let row = client
-            .query_one("select pg_backend_pid()", &[])
-            .await
-            .map_err(|error| ConnectError::Connect {
-                address: self.target.address(),
-                why: explain(&error),
-            })?;
+        let lost = |why: String| ConnectError::Connect {
+            address: self.target.address(),
+            why,
+        };
+        // by the simple protocol: a prepared statement is closed later, and its answer would come when the stream is taken
+        let asked = client.simple_query("select pg_catalog.pg_backend_pid()").await;
+        let answer = asked.map_err(|error| lost(explain(&error)))?;
+        let pid = answer.iter().find_map(|message| match message {
+            SimpleQueryMessage::Row(row) => row.get(0)?.parse().ok(),
+            _ => None,
+        });
+        let pid = pid.ok_or_else(|| lost("the server does not say which process it is".into()))?;
         let known = Arc::new(Known {
-            pid: row.get(0),
-            statements: Mutex::default(),
+            pid,
+            wire: Mutex::new(Some(Box::new(Wire::new(self.connector.line(pid))))),
             socket: socket::path(&self.target.config("cancel")),
             settings: AtomicUsize::new(NO_SETTINGS),
         });
@@ -194,46 +211,119 @@ impl Pool {
 }
 
 impl Lease {
-    /// The statement of that number, if it was prepared on this connection.
-    pub fn prepared(&self, number: usize) -> Option<Statement> {
-        lock(&self.known.statements).get(number)?.clone()
+    /// Whether a statement was prepared under that number on this connection.
+    pub fn has(&self, number: usize) -> bool {
+        lock(&self.wire).as_ref().is_some_and(|wire| wire.has(number))
     }
 
     /// Prepares a statement under that number.
     ///
     /// # Errors
-    /// The server's.
-    pub async fn prepare_as(&self, number: usize, sql: &str) -> Result<Statement, tokio_postgres::Error> {
-        let statement = self.client.prepare(sql).await?;
-        let mut statements = lock(&self.known.statements);
-        if statements.len() <= number {
-            statements.resize(number + 1, None);
-        }
-        statements[number] = Some(statement.clone());
-        Ok(statement)
+    /// [`Failure`], as for all that follow.
+    pub async fn prepare(&self, number: usize, sql: &str) -> Result<(), Failure> {
+        let mut wire = self.wire()?;
+        let prepared = wire.prepare(number, sql).await;
+        self.rest(wire);
+        prepared
+    }
+
+    /// Runs a prepared statement. Its first row, where that is wanted.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub async fn run(
+        &self,
+        number: usize,
+        values: &[Option<String>],
+        wants_row: bool,
+    ) -> Result<Option<TextRow>, Failure> {
+        let mut wire = self.wire()?;
+        let answer = wire.run(number, values, wants_row).await;
+        self.rest(wire);
+        answer
+    }
+
+    /// Runs two prepared statements, each in a transaction of its own, sent at once: no round trip lies between them.
+    pub async fn run_both(
+        &self,
+        first: (usize, &[Option<String>]),
+        second: (usize, &[Option<String>]),
+    ) -> (Result<Option<TextRow>, Failure>, Result<Option<TextRow>, Failure>) {
+        let mut wire = match self.wire() {
+            Ok(wire) => wire,
+            Err(failure) => return (Err(failure.clone()), Err(failure)),
+        };
+        let answers = wire.run_both(first, second).await;
+        self.rest(wire);
+        answers
+    }
+
+    /// Runs statements without parameters.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub async fn simple(&self, sql: &str) -> Result<(), Failure> {
+        let mut wire = self.wire()?;
+        let done = wire.simple(sql).await;
+        self.rest(wire);
+        done
     }
 
     /// Gives the connection the settings of that number, unless it has them.
     ///
     /// # Errors
-    /// The server's.
-    pub async fn settings(&self, number: usize, sql: &str) -> Result<(), tokio_postgres::Error> {
+    /// [`Failure`].
+    pub async fn settings(&self, number: usize, sql: &str) -> Result<(), Failure> {
         if self.known.settings.load(Ordering::Relaxed) != number {
-            self.client.batch_execute(sql).await?;
+            self.simple(sql).await?;
             self.known.settings.store(number, Ordering::Relaxed);
         }
         Ok(())
     }
 
+    /// Whether the connection is gone, as far as that can be seen without waiting.
+    pub fn is_closed(&self) -> bool {
+        lock(&self.wire).as_mut().is_none_or(|wire| wire.is_closed())
+    }
+
     /// Ends the connection instead of giving it back: something on it may still be running.
     pub fn discard(self) {
-        drop(Object::take(self.client));
+        lock(&self.wire).take();
+    }
+
+    /// The wire, for one statement at a time. A future that is dropped takes it along, and the connection can't be used again.
+    fn wire(&self) -> Result<Box<Wire>, Failure> {
+        let gone = || Failure::Lost("connection closed".into());
+        lock(&self.wire).take().ok_or_else(gone)
+    }
+
+    fn rest(&self, mut wire: Box<Wire>) {
+        for said in wire.heard() {
+            self.notices.note(self.pid, said.message(), said.context());
+        }
+        *lock(&self.wire) = Some(wire);
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let Some(client) = self.client.take() else { return };
+        let wire = lock(&self.wire).take();
+        match wire.and_then(|mut wire| (!wire.is_closed()).then_some(wire)) {
+            Some(mut wire) => {
+                wire.give_back();
+                *lock(&self.known.wire) = Some(wire);
+            }
+            // dropped, not given back
+            None => drop(Object::take(client)),
+        }
     }
 }
 
 impl Cancel for Lease {
     async fn cancel(&self) {
-        let token = self.client.cancel_token();
+        let Some(client) = &self.client else { return };
+        let token = client.cancel_token();
         let _ = match &self.known.socket {
             Some(path) => match UnixStream::connect(path).await {
                 Ok(stream) => token.cancel_query_raw(stream, NoTls).await,
@@ -241,14 +331,6 @@ impl Cancel for Lease {
             },
             None => token.cancel_query(NoTls).await,
         };
-    }
-}
-
-impl Deref for Lease {
-    type Target = deadpool_postgres::ClientWrapper;
-
-    fn deref(&self) -> &Self::Target {
-        &self.client
     }
 }
 
