@@ -9,9 +9,9 @@ use crate::postgres::{explain, lost, readable};
 use crate::scenario::{Group, Located, Plan, Refusal, Statement, Step, unknown_parameter};
 use crate::source::{Diagnostic, offset_of, quoted};
 
-/// tokio-postgres answers Ok for the COMMIT of an aborted transaction, which the server answers with ROLLBACK. So this is sent
-/// only when every statement of the transaction was answered without an error: then it isn't aborted. No step can begin or
-/// end a transaction (`scenario/group.rs`), and no procedure can within one (SQLSTATE 2D000).
+/// Sent only when every statement of the transaction was answered without an error. No step can begin or end a transaction
+/// (`scenario/group.rs`), and no procedure can within one (SQLSTATE 2D000). Should it be aborted all the same, the server answers
+/// ROLLBACK, without an error: that is looked at.
 pub(super) const COMMIT: &str = "COMMIT";
 
 /// What the server says of the scenario's SQL.

@@ -105,8 +105,10 @@ impl Session<'_> {
             .control(course, lease, self.arena.prepared.commit, COMMIT, expected)
             .await;
         self.arena.board.end(self.seat, Instant::now());
-        let Err(ending) = answer else {
-            return Tried::Ended(Ending::accepted());
+        let ending = match answer {
+            Ok(()) if !lease.was_rolled_back() => return Tried::Ended(Ending::accepted()),
+            Ok(()) => Ending::local(Outcome::Error, "the server answered COMMIT with ROLLBACK"),
+            Err(ending) => ending,
         };
         if ending.outcome() != Outcome::InDoubt {
             // what fails before the COMMIT itself leaves the transaction open

@@ -281,6 +281,11 @@ impl Lease {
         Ok(())
     }
 
+    /// Whether the last statement's answer was `ROLLBACK`: a COMMIT in an aborted transaction ends so, without an error.
+    pub fn was_rolled_back(&self) -> bool {
+        lock(&self.wire).as_ref().is_some_and(|wire| wire.was_rolled_back())
+    }
+
     /// Whether the connection is gone, as far as that can be seen without waiting.
     pub fn is_closed(&self) -> bool {
         lock(&self.wire).as_mut().is_none_or(|wire| wire.is_closed())

@@ -40,8 +40,10 @@ pub(super) struct Wire {
     line: Option<Line>,
     read: Vec<u8>,
     write: BytesMut,
-    /// By number: whether it was prepared.
-    prepared: Vec<bool>,
+    /// By number: the names of what was prepared.
+    prepared: Vec<Option<Box<str>>>,
+    /// Whether the last statement's answer was `ROLLBACK`.
+    was_rolled_back: bool,
     /// Why nothing more can be sent.
     broken: Option<Failure>,
     /// What the server says aside.
@@ -71,6 +73,7 @@ impl Wire {
             read: Vec::new(),
             write: BytesMut::new(),
             prepared: Vec::new(),
+            was_rolled_back: false,
             broken: None,
             heard: Vec::new(),
         }
@@ -94,12 +97,17 @@ impl Wire {
 
     /// Whether a statement was prepared under that number.
     pub(super) fn has(&self, number: usize) -> bool {
-        self.prepared.get(number) == Some(&true)
+        matches!(self.prepared.get(number), Some(Some(_)))
     }
 
     /// What the server said aside since it was asked last.
     pub(super) fn heard(&mut self) -> impl Iterator<Item = Fields> {
         self.heard.drain(..)
+    }
+
+    /// Whether the last statement's answer was `ROLLBACK`: a COMMIT in an aborted transaction ends so, without an error.
+    pub(super) fn was_rolled_back(&self) -> bool {
+        self.was_rolled_back
     }
 
     /// Whether the server has ended the connection, as far as it can be seen without waiting.
@@ -119,13 +127,13 @@ impl Wire {
 
     /// Prepares a statement under a number.
     pub(super) async fn prepare(&mut self, number: usize, sql: &str) -> Result<(), Failure> {
-        let name = name(number);
-        self.build(|out| frontend::parse(&name, sql, [], out))?;
+        let name = format!("db_race_{number}");
+        build(&mut self.write, |out| frontend::parse(&name, sql, [], out))?;
         self.ask(false).await?;
         if self.prepared.len() <= number {
-            self.prepared.resize(number + 1, false);
+            self.prepared.resize(number + 1, None);
         }
-        self.prepared[number] = true;
+        self.prepared[number] = Some(name.into());
         Ok(())
     }
 
@@ -164,14 +172,18 @@ impl Wire {
     /// Runs statements without parameters by the simple protocol.
     pub(super) async fn simple(&mut self, sql: &str) -> Result<(), Failure> {
         self.write.clear();
-        self.build(|out| frontend::query(sql, out))?;
+        build(&mut self.write, |out| frontend::query(sql, out))?;
         self.flush().await?;
         self.answer(false).await.map(drop)
     }
 
     fn bind(&mut self, number: usize, values: &[Option<String>]) -> Result<(), Failure> {
-        let name = name(number);
-        self.build(|out| {
+        let Some(Some(name)) = self.prepared.get(number) else {
+            return Err(Failure::Lost(
+                "the statement was not prepared on this connection".into(),
+            ));
+        };
+        build(&mut self.write, |out| {
             let value = |value: &Option<String>, out: &mut BytesMut| match value {
                 Some(text) => {
                     out.extend_from_slice(text.as_bytes());
@@ -180,21 +192,12 @@ impl Wire {
                 None => Ok(IsNull::Yes),
             };
             // no formats: all is text, in both directions
-            let bound = frontend::bind("", &name, [], values, value, [], out);
+            let bound = frontend::bind("", name, [], values, value, [], out);
             bound.map_err(|error| match error {
                 frontend::BindError::Conversion(error) => io::Error::other(error),
                 frontend::BindError::Serialization(error) => error,
             })?;
             frontend::execute("", 0, out)
-        })
-    }
-
-    /// Adds a message; one that can't be sent, such as one with a zero byte in a name, is not begun.
-    fn build(&mut self, message: impl FnOnce(&mut BytesMut) -> io::Result<()>) -> Result<(), Failure> {
-        let before = self.write.len();
-        message(&mut self.write).map_err(|error| {
-            self.write.truncate(before);
-            Failure::Lost(format!("the statement can't be sent: {error}"))
         })
     }
 
@@ -277,6 +280,7 @@ impl Wire {
         let mut is_last = false;
         match tag {
             b'D' if wants_row && answer.row.is_none() => answer.row = row(body),
+            b'C' => self.was_rolled_back = body.starts_with(b"ROLLBACK\0"),
             b'Z' => is_last = true,
             b'E' => {
                 let fields = Fields::parse(body);
@@ -346,6 +350,123 @@ fn row(body: &[u8]) -> Option<TextRow> {
     Some(values)
 }
 
-fn name(number: usize) -> String {
-    format!("db_race_{number}")
+/// Adds a message; one that can't be sent, such as one with a zero byte in its text, is not begun.
+fn build(out: &mut BytesMut, message: impl FnOnce(&mut BytesMut) -> io::Result<()>) -> Result<(), Failure> {
+    let before = out.len();
+    message(out).map_err(|error| {
+        out.truncate(before);
+        Failure::Lost(format!("the statement can't be sent: {error}"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+
+    use super::*;
+
+    /// A wire, the other end of its stream, and what keeps the stream open.
+    fn wire() -> (Wire, DuplexStream, Line) {
+        let (ours, theirs) = tokio::io::duplex(64 * 1024);
+        let line = Line::new(ours);
+        let mut wire = Wire::new(line.downgrade());
+        wire.take();
+        wire.prepared = vec![Some("s".into())];
+        (wire, theirs, line)
+    }
+
+    fn message(tag: u8, body: &[u8]) -> Vec<u8> {
+        let length = u32::try_from(body.len() + 4).unwrap().to_be_bytes();
+        [&[tag], &length[..], body].concat()
+    }
+
+    fn ready() -> Vec<u8> {
+        message(b'Z', b"I")
+    }
+
+    #[tokio::test]
+    async fn an_answer_may_come_byte_by_byte_and_its_first_row_is_kept() {
+        let (mut wire, mut server, _line) = wire();
+        let rows = [
+            message(b'2', b""),
+            message(b'D', b"\0\x02\0\0\0\x01a\xff\xff\xff\xff"),
+            message(b'D', b"\0\x01\0\0\0\x01b"),
+            message(b'C', b"SELECT 2\0"),
+            ready(),
+        ]
+        .concat();
+        let serve = async {
+            for byte in rows {
+                server.write_all(&[byte]).await.unwrap();
+                tokio::task::yield_now().await;
+            }
+        };
+        let (answer, ()) = tokio::join!(wire.run(0, &[], true), serve);
+        assert_eq!(answer, Ok(Some(vec![Some("a".into()), None])));
+        assert!(!wire.is_closed() && !wire.was_rolled_back());
+    }
+
+    #[tokio::test]
+    async fn an_error_ends_a_statement_and_a_fatal_one_the_connection() {
+        let (mut wire, mut server, _line) = wire();
+        let error = message(b'E', b"VERROR\0C23505\0Mduplicate\0\0");
+        server.write_all(&[error, ready()].concat()).await.unwrap();
+        let Err(Failure::Server(fields)) = wire.run(0, &[], false).await else {
+            panic!("no error");
+        };
+        assert_eq!((fields.sqlstate(), wire.is_closed()), ("23505", false));
+
+        // it is said while nothing runs, and found before the next statement
+        server
+            .write_all(&message(b'E', b"VFATAL\0C57P01\0Mterminated\0\0"))
+            .await
+            .unwrap();
+        assert!(wire.is_closed());
+        let Err(Failure::Server(fields)) = wire.run(0, &[], false).await else {
+            panic!("it runs");
+        };
+        assert_eq!(fields.sqlstate(), "57P01");
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_ends_is_lost_and_a_commit_that_was_none_is_told() {
+        let (mut wire, mut server, _line) = wire();
+        let done = [message(b'C', b"ROLLBACK\0"), ready()].concat();
+        server.write_all(&done).await.unwrap();
+        assert_eq!(wire.run(0, &[], false).await, Ok(None));
+        assert!(wire.was_rolled_back());
+        drop(server);
+        assert!(matches!(wire.run(0, &[], false).await, Err(Failure::Lost(_))));
+    }
+
+    #[tokio::test]
+    async fn two_statements_are_sent_at_once_and_answered_one_by_one() {
+        let (mut wire, mut server, _line) = wire();
+        let one = [message(b'D', b"\0\x01\0\0\0\x011"), ready()].concat();
+        let two = [message(b'E', b"VERROR\0C40001\0\0"), ready()].concat();
+        server.write_all(&[one, two].concat()).await.unwrap();
+        let (first, second) = wire.run_both((0, &[]), (0, &[])).await;
+        assert_eq!(first, Ok(Some(vec![Some("1".into())])));
+        assert!(matches!(second, Err(Failure::Server(_))));
+        let mut sent = vec![0; 4096];
+        let n = server.read(&mut sent).await.unwrap();
+        let syncs = sent[..n].windows(5).filter(|w| *w == b"S\0\0\0\x04").count();
+        assert_eq!(syncs, 2);
+    }
+
+    #[tokio::test]
+    async fn copy_from_stdin_is_refused_and_does_not_hang() {
+        let (mut wire, mut server, _line) = wire();
+        server.write_all(&message(b'G', b"\0\0\0")).await.unwrap();
+        let serve = async {
+            let mut sent = Vec::new();
+            while !sent.contains(&b'f') {
+                server.read_buf(&mut sent).await.unwrap();
+            }
+            let refused = message(b'E', b"VERROR\0C57014\0\0");
+            server.write_all(&[refused, ready()].concat()).await.unwrap();
+        };
+        let (answer, ()) = tokio::join!(wire.run(0, &[], false), serve);
+        assert!(matches!(answer, Err(Failure::Server(_))));
+    }
 }
