@@ -1,4 +1,4 @@
-//! How racing sessions are connected: by tokio-postgres, on a stream that their [`Wire`](super::wire::Wire) can take over.
+//! How racing sessions are connected: by tokio-postgres, on a stream that their [`Direct`](super::direct::Direct) can take over.
 
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -13,8 +13,8 @@ use tokio_postgres::config::Host;
 use tokio_postgres::{Client, Config, Error, NoTls, SimpleQueryMessage};
 
 use super::Notices;
+use super::direct::{Line, WeakLine};
 use super::socket::{self, Socket};
-use super::wire::{Line, WeakLine};
 
 /// Connects for a pool, and remembers the streams.
 #[derive(Clone, Default)]

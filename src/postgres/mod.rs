@@ -2,6 +2,7 @@
 
 mod connect;
 mod connector;
+mod direct;
 mod facts;
 mod interrupt;
 mod notices;
@@ -9,12 +10,11 @@ pub mod pool;
 pub mod server;
 mod socket;
 mod text;
-mod wire;
 
 pub use connect::{ConnectError, Connection, Target, explain, lost};
+pub use direct::{Failure, Fields, TextRow};
 pub use facts::{ServerFacts, facts};
 pub(crate) use facts::{deadlocks, deadlocks_since, free_connections};
 pub(crate) use interrupt::{Cancel, interruptible};
 pub use notices::{Notices, Slow};
 pub use text::{Text, read_text, readable};
-pub use wire::{Failure, Fields, TextRow};

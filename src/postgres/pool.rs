@@ -12,7 +12,7 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::{NoTls, SimpleQueryMessage};
 
 use super::connector::Connector;
-use super::wire::{Failure, TextRow, Wire};
+use super::direct::{Direct, Failure, TextRow};
 use super::{Cancel, ConnectError, Notices, Target, explain, socket};
 
 /// A deadpool-postgres pool that also knows each of its connections.
@@ -44,7 +44,7 @@ struct Known {
     /// tokio-postgres keeps the process id to itself, so it is asked for once a connection.
     pid: i32,
     /// While it is not on loan.
-    wire: Mutex<Option<Box<Wire>>>,
+    wire: Mutex<Option<Box<Direct>>>,
     /// Its unix socket, if it has one of our own making: tokio-postgres doesn't know where that leads.
     socket: Option<PathBuf>,
     /// The number of the settings that it has; [`NO_SETTINGS`] at first.
@@ -62,7 +62,7 @@ pub struct Lease {
     client: Option<Object>,
     known: Arc<Known>,
     /// None while a statement runs, and for ever if nobody waited for its end.
-    wire: Mutex<Option<Box<Wire>>>,
+    wire: Mutex<Option<Box<Direct>>>,
     notices: Notices,
     /// The server's process behind it.
     pub pid: i32,
@@ -196,7 +196,7 @@ impl Pool {
         let pid = pid.ok_or_else(|| lost("the server does not say which process it is".into()))?;
         let known = Arc::new(Known {
             pid,
-            wire: Mutex::new(Some(Box::new(Wire::new(self.connector.line(pid))))),
+            wire: Mutex::new(Some(Box::new(Direct::new(self.connector.line(pid))))),
             socket: socket::path(&self.target.config("cancel")),
             settings: AtomicUsize::new(NO_SETTINGS),
         });
@@ -297,12 +297,12 @@ impl Lease {
     }
 
     /// The wire, for one statement at a time. A future that is dropped takes it along, and the connection can't be used again.
-    fn wire(&self) -> Result<Box<Wire>, Failure> {
+    fn wire(&self) -> Result<Box<Direct>, Failure> {
         let gone = || Failure::Lost("connection closed".into());
         lock(&self.wire).take().ok_or_else(gone)
     }
 
-    fn rest(&self, mut wire: Box<Wire>) {
+    fn rest(&self, mut wire: Box<Direct>) {
         for said in wire.heard() {
             self.notices.note(self.pid, said.message(), said.context());
         }

@@ -1,4 +1,4 @@
-//! A connection's stream, which two use in turn: tokio-postgres, and a session's own [`Wire`](super::Wire).
+//! A connection's stream, which two use in turn: tokio-postgres, and a session's own [`Direct`](super::Direct).
 
 use std::io;
 use std::pin::Pin;

@@ -34,7 +34,7 @@ const KEPT_MAX: usize = 16 * 1024;
 const HEARD_MAX: usize = 256;
 
 /// A session's side of its connection.
-pub(super) struct Wire {
+pub(super) struct Direct {
     weak: WeakLine,
     /// While the session has it.
     line: Option<Line>,
@@ -57,17 +57,17 @@ struct Answer {
     error: Option<Fields>,
 }
 
-impl std::fmt::Debug for Wire {
+impl std::fmt::Debug for Direct {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Wire")
+        f.debug_struct("Direct")
             .field("broken", &self.broken)
             .finish_non_exhaustive()
     }
 }
 
-impl Wire {
-    pub(super) fn new(weak: WeakLine) -> Wire {
-        Wire {
+impl Direct {
+    pub(super) fn new(weak: WeakLine) -> Direct {
+        Direct {
             weak,
             line: None,
             read: Vec::new(),
@@ -366,10 +366,10 @@ mod tests {
     use super::*;
 
     /// A wire, the other end of its stream, and what keeps the stream open.
-    fn wire() -> (Wire, DuplexStream, Line) {
+    fn wire() -> (Direct, DuplexStream, Line) {
         let (ours, theirs) = tokio::io::duplex(64 * 1024);
         let line = Line::new(ours);
-        let mut wire = Wire::new(line.downgrade());
+        let mut wire = Direct::new(line.downgrade());
         wire.take();
         wire.prepared = vec![Some("s".into())];
         (wire, theirs, line)
