@@ -2,17 +2,19 @@
 
 use std::collections::HashMap;
 use std::ops::Deref;
-use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use deadpool_postgres::{Manager, ManagerConfig, Object, ObjectId, RecyclingMethod, Runtime, Timeouts};
-use tokio::net::UnixStream;
+use deadpool_postgres::{Connect, Manager, ManagerConfig, Object, ObjectId, RecyclingMethod, Runtime, Timeouts};
+use tokio::task::JoinHandle;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{NoTls, Statement};
+use tokio_postgres::{Client, Config, Error, Statement};
 
-use super::{Cancel, ConnectError, Notices, Target, explain, socket};
+use super::connect::carried;
+use super::dial::Trouble;
+use super::{Cancel, ConnectError, Notices, Target, explain, simple};
 
 /// A deadpool-postgres pool that also knows each of its connections.
 #[derive(Clone, Debug)]
@@ -44,8 +46,6 @@ struct Known {
     pid: i32,
     /// By number: what was prepared on it.
     statements: Mutex<Vec<Option<Statement>>>,
-    /// Its unix socket, if it has one of our own making: tokio-postgres doesn't know where that leads.
-    socket: Option<PathBuf>,
     /// The number of the settings that it has; [`NO_SETTINGS`] at first.
     settings: AtomicUsize,
 }
@@ -59,6 +59,7 @@ const NO_SETTINGS: usize = usize::MAX;
 #[derive(Debug)]
 pub struct Lease {
     client: Object,
+    target: Target,
     known: Arc<Known>,
     /// The server's process behind it.
     pub pid: i32,
@@ -81,6 +82,34 @@ pub enum AcquireError {
     Connect(#[from] ConnectError),
 }
 
+/// Makes the pool's connections.
+#[derive(Debug)]
+struct Racing {
+    target: Target,
+    notices: Notices,
+}
+
+impl Racing {
+    async fn connect(&self) -> Result<(Client, JoinHandle<()>), Error> {
+        let (client, link) = match self.target.link("session").await {
+            Ok(made) => made,
+            Err(Trouble::Server(error)) => return Err(error),
+            Err(trouble) => return Err(carried(self.target.trouble(&trouble)).await),
+        };
+        let task = self.notices.hear(&client, link).await?;
+        Ok((client, task))
+    }
+}
+
+impl Connect for Racing {
+    fn connect(
+        &self,
+        _: &Config,
+    ) -> Pin<Box<dyn Future<Output = Result<(Client, JoinHandle<()>), Error>> + Send + '_>> {
+        Box::pin(Racing::connect(self))
+    }
+}
+
 impl Pool {
     /// A pool; it makes connections when they are asked for. What its servers say aside goes to `notices`.
     ///
@@ -88,8 +117,12 @@ impl Pool {
     /// [`ConnectError::Settings`] when deadpool refuses the settings.
     pub fn new(target: &Target, options: &Options, notices: &Notices) -> Result<Pool, ConnectError> {
         let manager = Manager::from_connect(
-            target.config("session"),
-            notices.clone(),
+            // how it is reached is the target's matter
+            Config::new(),
+            Racing {
+                target: target.clone(),
+                notices: notices.clone(),
+            },
             ManagerConfig {
                 recycling_method: options.recycling.clone(),
             },
@@ -160,6 +193,7 @@ impl Pool {
         Ok(Lease {
             pid: known.pid,
             client,
+            target: self.target.clone(),
             known,
         })
     }
@@ -170,17 +204,13 @@ impl Pool {
         if let Some(known) = found {
             return Ok(known);
         }
-        let row = client
-            .query_one("select pg_backend_pid()", &[])
-            .await
-            .map_err(|error| ConnectError::Connect {
-                address: self.target.address(),
-                why: explain(&error),
-            })?;
+        let pid = simple::pid(client).await.map_err(|error| ConnectError::Connect {
+            address: self.target.address(),
+            why: explain(&error),
+        })?;
         let known = Arc::new(Known {
-            pid: row.get(0),
+            pid,
             statements: Mutex::default(),
-            socket: socket::path(&self.target.config("cancel")),
             settings: AtomicUsize::new(NO_SETTINGS),
         });
         lock(&self.known).insert(id, Arc::clone(&known));
@@ -233,14 +263,7 @@ impl Lease {
 
 impl Cancel for Lease {
     async fn cancel(&self) {
-        let token = self.client.cancel_token();
-        let _ = match &self.known.socket {
-            Some(path) => match UnixStream::connect(path).await {
-                Ok(stream) => token.cancel_query_raw(stream, NoTls).await,
-                Err(_) => Ok(()),
-            },
-            None => token.cancel_query(NoTls).await,
-        };
+        self.target.cancel(&self.client.cancel_token()).await;
     }
 }
 
