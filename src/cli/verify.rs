@@ -7,9 +7,9 @@ use clap::Args;
 
 use super::exit::{self, Failure};
 use super::progress::Progress;
-use super::{Output, Where, database_url, output, signals};
+use super::{Output, Where, output, signals};
 use crate::place::Place;
-use crate::postgres::{self, ServerFacts, Target, explain};
+use crate::postgres::{self, ServerFacts, explain};
 use crate::report::{Report, SCHEMA};
 use crate::stop::Stop;
 use crate::system::System;
@@ -111,8 +111,8 @@ impl Verify {
 
     /// Without connection settings, the checks of a bundled system are run on that system, as seeded.
     async fn enter(&self, checks: &[Check], stop: &Stop) -> Result<Place, Failure> {
-        if let Some(url) = self.place.url.clone().or_else(database_url) {
-            return Ok(Place::existing(Target::parse(&url)?));
+        if let Some(target) = self.place.target()? {
+            return Ok(Place::existing(target));
         }
         let bundled = crate::bundled::Shelf::Sql.folders();
         let of_system = |c: &Check| {
@@ -126,7 +126,7 @@ impl Verify {
         let Some(name) = system.filter(|s| checks.iter().all(|c| of_system(c).as_ref() == Some(s))) else {
             return Err(Failure::new(
                 exit::USAGE,
-                "these checks need a database: give --url or set DATABASE_URL",
+                "these checks need a database: give --url, -h or -d, or set DATABASE_URL, PGSERVICE or PGHOST",
             ));
         };
         let system = System::find(&name, Path::new(""))?;

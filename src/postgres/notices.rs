@@ -9,11 +9,12 @@ use std::future::poll_fn;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::oneshot;
-use tokio_postgres::{AsyncMessage, Client, Connection, Error};
+use tokio::task::JoinHandle;
+use tokio_postgres::{AsyncMessage, Client, Error};
 
-use super::explain;
+use super::reach::Link;
+use super::{explain, simple};
 
 /// Slow statements remembered for each connection.
 const REMEMBERED: usize = 256;
@@ -63,7 +64,9 @@ impl Notices {
     /// Notices of sessions that explain their slow statements, if the user may ask for that.
     pub async fn probe(client: &Client, deadlock_timeout: Duration) -> Notices {
         let sql = "select rolsuper from pg_catalog.pg_roles where rolname = current_user";
-        let superuser = client.query_one(sql, &[]).await.is_ok_and(|row| row.get(0));
+        let superuser = simple::value(client, sql)
+            .await
+            .is_ok_and(|is| is.as_deref() == Some("t"));
         Notices {
             // asked only when it can succeed but for a missing library: a refusal would stand in the server's log
             threshold: (superuser && client.batch_execute("load 'auto_explain'").await.is_ok())
@@ -115,20 +118,23 @@ impl Notices {
         heard.entry(pid).or_default().ended = Some(explain(error));
     }
 
-    /// What a session asks for first, if its slow statements are explained.
-    pub(super) fn settings(&self) -> Option<String> {
-        let threshold = self.threshold?;
-        Some(EXPLAIN_SLOW.replace("THRESHOLD", &format!("{}ms", threshold.as_millis())))
+    /// Listens to a new connection, and makes it explain what is slow; also tells its process.
+    pub(super) async fn hear(&self, client: &Client, link: Link) -> Result<(JoinHandle<()>, i32), Error> {
+        let (tell, pid) = oneshot::channel();
+        let task = tokio::spawn(self.clone().listen(link, pid));
+        if let Some(threshold) = self.threshold {
+            let sql = EXPLAIN_SLOW.replace("THRESHOLD", &format!("{}ms", threshold.as_millis()));
+            // without it the race is the same, and less is known of it
+            let _ = client.batch_execute(&sql).await;
+        }
+        let pid = simple::pid(client).await?;
+        // fails only when the task has ended, and the next statement will say so
+        let _ = tell.send(pid);
+        Ok((task, pid))
     }
-}
 
-impl Notices {
     /// Drives a connection until it ends.
-    pub(super) async fn listen<S, T>(self, mut connection: Connection<S, T>, pid: oneshot::Receiver<i32>)
-    where
-        S: AsyncRead + AsyncWrite + Unpin,
-        T: AsyncRead + AsyncWrite + Unpin,
-    {
+    async fn listen(self, mut connection: Link, pid: oneshot::Receiver<i32>) {
         let mut pid = Err(pid);
         loop {
             let message = poll_fn(|cx| connection.poll_message(cx)).await;

@@ -1,26 +1,26 @@
 //! The pool that racing sessions draw their connections from.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use deadpool_postgres::{Manager, ManagerConfig, Object, ObjectId, RecyclingMethod, Runtime, Timeouts};
-use tokio::net::UnixStream;
+use deadpool_postgres::{Connect, Manager, ManagerConfig, Object, ObjectId, RecyclingMethod, Runtime, Timeouts};
+use tokio::task::JoinHandle;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{NoTls, SimpleQueryMessage};
+use tokio_postgres::{Client, Config, Error};
 
-use super::connector::Connector;
-use super::direct::{Direct, Failure, TextRow};
-use super::{Cancel, ConnectError, Notices, Target, explain, socket};
+use super::connect::carried;
+use super::dial::Trouble;
+use super::direct::{Direct, Failure, TextRow, WeakLine};
+use super::{Cancel, ConnectError, Notices, Target, explain, simple};
 
 /// A deadpool-postgres pool that also knows each of its connections.
 #[derive(Clone)]
 pub struct Pool {
     pool: deadpool_postgres::Pool,
-    connector: Connector,
-    target: Target,
+    origin: Arc<Origin>,
     /// Whether a connection loses its settings when it is given back.
     is_cleaned: bool,
     known: Arc<Mutex<HashMap<ObjectId, Arc<Known>>>>,
@@ -44,9 +44,7 @@ struct Known {
     /// tokio-postgres keeps the process id to itself, so it is asked for once a connection.
     pid: i32,
     /// While it is not on loan.
-    wire: Mutex<Option<Box<Direct>>>,
-    /// Its unix socket, if it has one of our own making: tokio-postgres doesn't know where that leads.
-    socket: Option<PathBuf>,
+    direct: Mutex<Option<Box<Direct>>>,
     /// The number of the settings that it has; [`NO_SETTINGS`] at first.
     settings: AtomicUsize,
 }
@@ -60,10 +58,10 @@ const NO_SETTINGS: usize = usize::MAX;
 pub struct Lease {
     /// None only when it is discarded.
     client: Option<Object>,
+    origin: Arc<Origin>,
     known: Arc<Known>,
     /// None while a statement runs, and for ever if nobody waited for its end.
-    wire: Mutex<Option<Box<Direct>>>,
-    notices: Notices,
+    direct: Mutex<Option<Box<Direct>>>,
     /// The server's process behind it.
     pub pid: i32,
 }
@@ -85,16 +83,55 @@ pub enum AcquireError {
     Connect(#[from] ConnectError),
 }
 
+/// Where a pool's connections come from.
+struct Origin {
+    target: Target,
+    notices: Notices,
+    /// By the server's process: the streams of connections that were never on loan.
+    lines: Mutex<HashMap<i32, WeakLine>>,
+}
+
+/// Makes the pool's connections.
+struct Maker(Arc<Origin>);
+
+impl Origin {
+    async fn connect(&self) -> Result<(Client, JoinHandle<()>), Error> {
+        let (client, link) = match self.target.link("session").await {
+            Ok(made) => made,
+            Err(Trouble::Server(error)) => return Err(error),
+            Err(trouble) => return Err(carried(self.target.trouble(&trouble)).await),
+        };
+        let line = link.line();
+        let (task, pid) = self.notices.hear(&client, link).await?;
+        lock(&self.lines).insert(pid, line);
+        Ok((client, task))
+    }
+}
+
+impl Connect for Maker {
+    fn connect(
+        &self,
+        _: &Config,
+    ) -> Pin<Box<dyn Future<Output = Result<(Client, JoinHandle<()>), Error>> + Send + '_>> {
+        Box::pin(self.0.connect())
+    }
+}
+
 impl Pool {
     /// A pool; it makes connections when they are asked for. What its servers say aside goes to `notices`.
     ///
     /// # Errors
     /// [`ConnectError::Settings`] when deadpool refuses the settings.
     pub fn new(target: &Target, options: &Options, notices: &Notices) -> Result<Pool, ConnectError> {
-        let connector = Connector::new(notices);
+        let origin = Arc::new(Origin {
+            target: target.clone(),
+            notices: notices.clone(),
+            lines: Mutex::default(),
+        });
         let manager = Manager::from_connect(
-            target.config("session"),
-            connector.clone(),
+            // how it is reached is the target's matter
+            Config::new(),
+            Maker(Arc::clone(&origin)),
             ManagerConfig {
                 recycling_method: options.recycling.clone(),
             },
@@ -111,8 +148,7 @@ impl Pool {
             .map_err(|error| ConnectError::Settings(error.to_string()))?;
         Ok(Pool {
             pool,
-            connector,
-            target: target.clone(),
+            origin,
             is_cleaned: matches!(options.recycling, RecyclingMethod::Clean),
             known: Arc::default(),
         })
@@ -150,11 +186,11 @@ impl Pool {
             PoolError::Timeout(TimeoutType::Create) => AcquireError::Slow(limits.create.unwrap_or_default()),
             PoolError::Timeout(_) => AcquireError::Timeout(limits.wait.unwrap_or_default()),
             PoolError::Backend(error) if error.code() == Some(&SqlState::TOO_MANY_CONNECTIONS) => {
-                AcquireError::Full(self.target.error(&error))
+                AcquireError::Full(self.origin.target.error(&error))
             }
-            PoolError::Backend(error) => self.target.error(&error).into(),
+            PoolError::Backend(error) => self.origin.target.error(&error).into(),
             other => ConnectError::Connect {
-                address: self.target.address(),
+                address: self.origin.target.address(),
                 why: other.to_string(),
             }
             .into(),
@@ -163,15 +199,15 @@ impl Pool {
         if self.is_cleaned {
             known.settings.store(NO_SETTINGS, Ordering::Relaxed);
         }
-        let mut wire = lock(&known.wire).take();
-        if let Some(wire) = &mut wire {
-            wire.take();
+        let mut direct = lock(&known.direct).take();
+        if let Some(direct) = &mut direct {
+            direct.take();
         }
         Ok(Lease {
             pid: known.pid,
             client: Some(client),
-            wire: Mutex::new(wire),
-            notices: self.connector.notices().clone(),
+            direct: Mutex::new(direct),
+            origin: Arc::clone(&self.origin),
             known,
         })
     }
@@ -182,22 +218,14 @@ impl Pool {
         if let Some(known) = found {
             return Ok(known);
         }
-        let lost = |why: String| ConnectError::Connect {
-            address: self.target.address(),
-            why,
-        };
-        // by the simple protocol: a prepared statement is closed later, and its answer would come when the stream is taken
-        let asked = client.simple_query("select pg_catalog.pg_backend_pid()").await;
-        let answer = asked.map_err(|error| lost(explain(&error)))?;
-        let pid = answer.iter().find_map(|message| match message {
-            SimpleQueryMessage::Row(row) => row.get(0)?.parse().ok(),
-            _ => None,
-        });
-        let pid = pid.ok_or_else(|| lost("the server does not say which process it is".into()))?;
+        let pid = simple::pid(client).await.map_err(|error| ConnectError::Connect {
+            address: self.origin.target.address(),
+            why: explain(&error),
+        })?;
+        let line = lock(&self.origin.lines).remove(&pid).unwrap_or_default();
         let known = Arc::new(Known {
             pid,
-            wire: Mutex::new(Some(Box::new(Direct::new(self.connector.line(pid))))),
-            socket: socket::path(&self.target.config("cancel")),
+            direct: Mutex::new(Some(Box::new(Direct::new(line)))),
             settings: AtomicUsize::new(NO_SETTINGS),
         });
         lock(&self.known).insert(id, Arc::clone(&known));
@@ -213,7 +241,7 @@ impl Pool {
 impl Lease {
     /// Whether a statement was prepared under that number on this connection.
     pub fn has(&self, number: usize) -> bool {
-        lock(&self.wire).as_ref().is_some_and(|wire| wire.has(number))
+        lock(&self.direct).as_ref().is_some_and(|direct| direct.has(number))
     }
 
     /// Prepares a statement under that number.
@@ -221,9 +249,9 @@ impl Lease {
     /// # Errors
     /// [`Failure`], as for all that follow.
     pub async fn prepare(&self, number: usize, sql: &str) -> Result<(), Failure> {
-        let mut wire = self.wire()?;
-        let prepared = wire.prepare(number, sql).await;
-        self.rest(wire);
+        let mut direct = self.direct()?;
+        let prepared = direct.prepare(number, sql).await;
+        self.rest(direct);
         prepared
     }
 
@@ -237,9 +265,9 @@ impl Lease {
         values: &[Option<String>],
         wants_row: bool,
     ) -> Result<Option<TextRow>, Failure> {
-        let mut wire = self.wire()?;
-        let answer = wire.run(number, values, wants_row).await;
-        self.rest(wire);
+        let mut direct = self.direct()?;
+        let answer = direct.run(number, values, wants_row).await;
+        self.rest(direct);
         answer
     }
 
@@ -249,12 +277,12 @@ impl Lease {
         first: (usize, &[Option<String>]),
         second: (usize, &[Option<String>]),
     ) -> (Result<Option<TextRow>, Failure>, Result<Option<TextRow>, Failure>) {
-        let mut wire = match self.wire() {
-            Ok(wire) => wire,
+        let mut direct = match self.direct() {
+            Ok(direct) => direct,
             Err(failure) => return (Err(failure.clone()), Err(failure)),
         };
-        let answers = wire.run_both(first, second).await;
-        self.rest(wire);
+        let answers = direct.run_both(first, second).await;
+        self.rest(direct);
         answers
     }
 
@@ -263,9 +291,9 @@ impl Lease {
     /// # Errors
     /// [`Failure`].
     pub async fn simple(&self, sql: &str) -> Result<(), Failure> {
-        let mut wire = self.wire()?;
-        let done = wire.simple(sql).await;
-        self.rest(wire);
+        let mut direct = self.direct()?;
+        let done = direct.simple(sql).await;
+        self.rest(direct);
         done
     }
 
@@ -283,41 +311,43 @@ impl Lease {
 
     /// Whether the last statement's answer was `ROLLBACK`: a COMMIT in an aborted transaction ends so, without an error.
     pub fn was_rolled_back(&self) -> bool {
-        lock(&self.wire).as_ref().is_some_and(|wire| wire.was_rolled_back())
+        lock(&self.direct)
+            .as_ref()
+            .is_some_and(|direct| direct.was_rolled_back())
     }
 
     /// Whether the connection is gone, as far as that can be seen without waiting.
     pub fn is_closed(&self) -> bool {
-        lock(&self.wire).as_mut().is_none_or(|wire| wire.is_closed())
+        lock(&self.direct).as_mut().is_none_or(|direct| direct.is_closed())
     }
 
     /// Ends the connection instead of giving it back: something on it may still be running.
     pub fn discard(self) {
-        lock(&self.wire).take();
+        lock(&self.direct).take();
     }
 
-    /// The wire, for one statement at a time. A future that is dropped takes it along, and the connection can't be used again.
-    fn wire(&self) -> Result<Box<Direct>, Failure> {
+    /// The direct, for one statement at a time. A future that is dropped takes it along, and the connection can't be used again.
+    fn direct(&self) -> Result<Box<Direct>, Failure> {
         let gone = || Failure::Lost("connection closed".into());
-        lock(&self.wire).take().ok_or_else(gone)
+        lock(&self.direct).take().ok_or_else(gone)
     }
 
-    fn rest(&self, mut wire: Box<Direct>) {
-        for said in wire.heard() {
-            self.notices.note(self.pid, said.message(), said.context());
+    fn rest(&self, mut direct: Box<Direct>) {
+        for said in direct.heard() {
+            self.origin.notices.note(self.pid, said.message(), said.context());
         }
-        *lock(&self.wire) = Some(wire);
+        *lock(&self.direct) = Some(direct);
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
         let Some(client) = self.client.take() else { return };
-        let wire = lock(&self.wire).take();
-        match wire.and_then(|mut wire| (!wire.is_closed()).then_some(wire)) {
-            Some(mut wire) => {
-                wire.give_back();
-                *lock(&self.known.wire) = Some(wire);
+        let direct = lock(&self.direct).take();
+        match direct.and_then(|mut direct| (!direct.is_closed()).then_some(direct)) {
+            Some(mut direct) => {
+                direct.give_back();
+                *lock(&self.known.direct) = Some(direct);
             }
             // dropped, not given back
             None => drop(Object::take(client)),
@@ -327,15 +357,9 @@ impl Drop for Lease {
 
 impl Cancel for Lease {
     async fn cancel(&self) {
-        let Some(client) = &self.client else { return };
-        let token = client.cancel_token();
-        let _ = match &self.known.socket {
-            Some(path) => match UnixStream::connect(path).await {
-                Ok(stream) => token.cancel_query_raw(stream, NoTls).await,
-                Err(_) => Ok(()),
-            },
-            None => token.cancel_query(NoTls).await,
-        };
+        if let Some(client) = &self.client {
+            self.origin.target.cancel(&client.cancel_token()).await;
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
+use tokio_postgres::{Client, SimpleQueryMessage};
 
 use super::{Check, CheckResult, Count, DatabaseResult, Decision, Finding, Snapshot};
 use crate::postgres::{ConnectError, Connection, Target, explain};
@@ -167,7 +167,7 @@ async fn cancel_when_stopped(workers: &[Connection], stop: &Stop, is_over: &Atom
         is_over.store(true, Ordering::Relaxed);
         for worker in workers {
             // one that doesn't get through is sent again
-            let _ = worker.cancel_token().cancel_query(NoTls).await;
+            worker.cancel().await;
         }
         tokio::time::sleep(CANCEL_PERIOD).await;
     }

@@ -1,16 +1,28 @@
 //! A connection's stream, which two use in turn: tokio-postgres, and a session's own [`Direct`](super::Direct).
 
+use std::convert::Infallible;
+use std::future::{Ready, ready};
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_postgres::tls::{ChannelBinding, TlsConnect, TlsStream};
+
+use crate::postgres::wire::Wire;
 
 /// What bytes go through.
-pub(in crate::postgres) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+pub(in crate::postgres) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {
+    /// Ties a password's exchange to the encryption below it.
+    fn binding(&self) -> ChannelBinding;
+}
 
-impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+impl Stream for Wire {
+    fn binding(&self) -> ChannelBinding {
+        self.channel_binding()
+    }
+}
 
 /// The stream as tokio-postgres sees it: while a session has it, nothing can be read.
 #[derive(Clone)]
@@ -106,5 +118,24 @@ impl AsyncWrite for Line {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.lock().stream).poll_shutdown(cx)
+    }
+}
+
+impl TlsStream for Line {
+    fn channel_binding(&self) -> ChannelBinding {
+        self.lock().stream.binding()
+    }
+}
+
+/// Gives tokio-postgres a line as its TLS.
+pub(in crate::postgres) struct Handover;
+
+impl TlsConnect<Line> for Handover {
+    type Stream = Line;
+    type Error = Infallible;
+    type Future = Ready<Result<Line, Infallible>>;
+
+    fn connect(self, line: Line) -> Self::Future {
+        ready(Ok(line))
     }
 }

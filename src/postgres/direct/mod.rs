@@ -20,7 +20,7 @@ use postgres_protocol::message::frontend;
 use tokio::io::ReadBuf;
 
 pub use fields::{Failure, Fields};
-pub(super) use line::{Line, WeakLine};
+pub(super) use line::{Handover, Line, WeakLine};
 
 /// A row's values, as the server prints them.
 pub type TextRow = Vec<Option<String>>;
@@ -363,16 +363,23 @@ fn build(out: &mut BytesMut, message: impl FnOnce(&mut BytesMut) -> io::Result<(
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
+    use super::line::Stream;
     use super::*;
 
-    /// A wire, the other end of its stream, and what keeps the stream open.
-    fn wire() -> (Direct, DuplexStream, Line) {
+    impl Stream for DuplexStream {
+        fn binding(&self) -> tokio_postgres::tls::ChannelBinding {
+            tokio_postgres::tls::ChannelBinding::none()
+        }
+    }
+
+    /// A conversation, the other end of its stream, and what keeps the stream open.
+    fn direct() -> (Direct, DuplexStream, Line) {
         let (ours, theirs) = tokio::io::duplex(64 * 1024);
         let line = Line::new(ours);
-        let mut wire = Direct::new(line.downgrade());
-        wire.take();
-        wire.prepared = vec![Some("s".into())];
-        (wire, theirs, line)
+        let mut direct = Direct::new(line.downgrade());
+        direct.take();
+        direct.prepared = vec![Some("s".into())];
+        (direct, theirs, line)
     }
 
     fn message(tag: u8, body: &[u8]) -> Vec<u8> {
@@ -386,7 +393,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_answer_may_come_byte_by_byte_and_its_first_row_is_kept() {
-        let (mut wire, mut server, _line) = wire();
+        let (mut direct, mut server, _line) = direct();
         let rows = [
             message(b'2', b""),
             message(b'D', b"\0\x02\0\0\0\x01a\xff\xff\xff\xff"),
@@ -401,28 +408,28 @@ mod tests {
                 tokio::task::yield_now().await;
             }
         };
-        let (answer, ()) = tokio::join!(wire.run(0, &[], true), serve);
+        let (answer, ()) = tokio::join!(direct.run(0, &[], true), serve);
         assert_eq!(answer, Ok(Some(vec![Some("a".into()), None])));
-        assert!(!wire.is_closed() && !wire.was_rolled_back());
+        assert!(!direct.is_closed() && !direct.was_rolled_back());
     }
 
     #[tokio::test]
     async fn an_error_ends_a_statement_and_a_fatal_one_the_connection() {
-        let (mut wire, mut server, _line) = wire();
+        let (mut direct, mut server, _line) = direct();
         let error = message(b'E', b"VERROR\0C23505\0Mduplicate\0\0");
         server.write_all(&[error, ready()].concat()).await.unwrap();
-        let Err(Failure::Server(fields)) = wire.run(0, &[], false).await else {
+        let Err(Failure::Server(fields)) = direct.run(0, &[], false).await else {
             panic!("no error");
         };
-        assert_eq!((fields.sqlstate(), wire.is_closed()), ("23505", false));
+        assert_eq!((fields.sqlstate(), direct.is_closed()), ("23505", false));
 
         // it is said while nothing runs, and found before the next statement
         server
             .write_all(&message(b'E', b"VFATAL\0C57P01\0Mterminated\0\0"))
             .await
             .unwrap();
-        assert!(wire.is_closed());
-        let Err(Failure::Server(fields)) = wire.run(0, &[], false).await else {
+        assert!(direct.is_closed());
+        let Err(Failure::Server(fields)) = direct.run(0, &[], false).await else {
             panic!("it runs");
         };
         assert_eq!(fields.sqlstate(), "57P01");
@@ -430,22 +437,22 @@ mod tests {
 
     #[tokio::test]
     async fn a_connection_that_ends_is_lost_and_a_commit_that_was_none_is_told() {
-        let (mut wire, mut server, _line) = wire();
+        let (mut direct, mut server, _line) = direct();
         let done = [message(b'C', b"ROLLBACK\0"), ready()].concat();
         server.write_all(&done).await.unwrap();
-        assert_eq!(wire.run(0, &[], false).await, Ok(None));
-        assert!(wire.was_rolled_back());
+        assert_eq!(direct.run(0, &[], false).await, Ok(None));
+        assert!(direct.was_rolled_back());
         drop(server);
-        assert!(matches!(wire.run(0, &[], false).await, Err(Failure::Lost(_))));
+        assert!(matches!(direct.run(0, &[], false).await, Err(Failure::Lost(_))));
     }
 
     #[tokio::test]
     async fn two_statements_are_sent_at_once_and_answered_one_by_one() {
-        let (mut wire, mut server, _line) = wire();
+        let (mut direct, mut server, _line) = direct();
         let one = [message(b'D', b"\0\x01\0\0\0\x011"), ready()].concat();
         let two = [message(b'E', b"VERROR\0C40001\0\0"), ready()].concat();
         server.write_all(&[one, two].concat()).await.unwrap();
-        let (first, second) = wire.run_both((0, &[]), (0, &[])).await;
+        let (first, second) = direct.run_both((0, &[]), (0, &[])).await;
         assert_eq!(first, Ok(Some(vec![Some("1".into())])));
         assert!(matches!(second, Err(Failure::Server(_))));
         let mut sent = vec![0; 4096];
@@ -456,7 +463,7 @@ mod tests {
 
     #[tokio::test]
     async fn copy_from_stdin_is_refused_and_does_not_hang() {
-        let (mut wire, mut server, _line) = wire();
+        let (mut direct, mut server, _line) = direct();
         server.write_all(&message(b'G', b"\0\0\0")).await.unwrap();
         let serve = async {
             let mut sent = Vec::new();
@@ -466,7 +473,7 @@ mod tests {
             let refused = message(b'E', b"VERROR\0C57014\0\0");
             server.write_all(&[refused, ready()].concat()).await.unwrap();
         };
-        let (answer, ()) = tokio::join!(wire.run(0, &[], false), serve);
+        let (answer, ()) = tokio::join!(direct.run(0, &[], false), serve);
         assert!(matches!(answer, Err(Failure::Server(_))));
     }
 }
