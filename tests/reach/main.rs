@@ -12,6 +12,7 @@ mod common;
 mod certificates;
 mod files;
 mod hosts;
+mod poolers;
 mod secrets;
 mod site;
 mod sockets;
