@@ -1,15 +1,12 @@
 //! Several servers under one name.
 
 use std::net::TcpListener;
-use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::path::PathBuf;
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use db_race::postgres::server::Options;
 
-use crate::common::database::Database;
-use crate::common::{TestServer, free_port, wait_until};
+use crate::common::free_port;
+use crate::common::standby::Standby;
 use crate::site::{Site, check};
 
 const REFUSED: i32 = 69;
@@ -95,142 +92,45 @@ fn a_run_stays_with_the_server_that_it_found() {
     run.exits(0);
 }
 
-/// A hot standby of a server.
-struct Standby {
-    process: Child,
-    port: u16,
-}
-
-impl Standby {
-    fn of(primary: &TestServer, site: &Site) -> Standby {
-        let (user, group) = primary.account();
-        let bin = primary.value("select setting from pg_config where name = 'BINDIR'");
-        let home = site.sandbox.dir().join("standby");
-        std::fs::create_dir(&home).unwrap();
-        std::os::unix::fs::chown(&home, Some(user), Some(group)).unwrap();
-        let data = home.join("data");
-        let as_server = |program: &str| {
-            let mut command = Command::new(format!("{bin}/{program}"));
-            if nix::unistd::geteuid().is_root() {
-                command.uid(user).gid(group);
-            }
-            command
-                .current_dir(&home)
-                .stdin(Stdio::null())
-                .stdout(Stdio::null())
-                .stderr(Stdio::null());
-            command
-        };
-        // a superuser comes by the socket only, and that is closed to others
-        primary.exec("create role copier login replication");
-        let status = as_server("pg_basebackup")
-            .args([
-                "-h",
-                "127.0.0.1",
-                "-p",
-                &primary.port().to_string(),
-                "-U",
-                "copier",
-                "-c",
-                "fast",
-                "-X",
-                "stream",
-                "-R",
-                "-D",
-            ])
-            .arg(&data)
-            .status()
-            .unwrap();
-        assert!(status.success(), "pg_basebackup");
-        let port = free_port();
-        let process = as_server("postgres")
-            .arg("-D")
-            .arg(&data)
-            .args([
-                "-c",
-                "listen_addresses=127.0.0.1",
-                "-c",
-                "hot_standby=on",
-                "-c",
-                "fsync=off",
-                "-c",
-            ])
-            .arg(format!("unix_socket_directories={}", home.display()))
-            .arg("-c")
-            .arg(format!("port={port}"))
-            .arg("-c")
-            .arg(format!("hba_file={}", site.sandbox.dir().join("hba.conf").display()))
-            .spawn()
-            .unwrap();
-        let standby = Standby { process, port };
-        let url = format!("host=127.0.0.1 port={port} user=anybody dbname=postgres sslmode=disable");
-        wait_until("the standby lets sessions in", Duration::from_secs(60), || {
-            Database::try_connect(&url).is_some()
-        });
-        standby
-    }
-}
-
-impl Drop for Standby {
-    fn drop(&mut self) {
-        if let Ok(pid) = i32::try_from(self.process.id()) {
-            let _ = kill(Pid::from_raw(pid), Signal::SIGINT);
-        }
-        let _ = self.process.wait();
-    }
-}
-
 #[test]
 fn a_session_is_asked_what_it_can_do() {
     let site = Site::new();
-    let hba = "local all all trust\nhost replication copier 127.0.0.1/32 trust\nhost all anybody 127.0.0.1/32 trust\n";
-    let primary = site.server_with(&[("wal_level", "replica"), ("max_wal_senders", "5")]);
-    site.sandbox.write("hba.conf", hba);
-    primary.exec("select pg_reload_conf()");
-    let standby = Standby::of(&primary, &site);
-    // a primary that only reads
-    let reader = site.server_with(&[("default_transaction_read_only", "off")]);
-    site.sandbox.write("hba.conf", hba);
-    reader.exec("alter role anybody set default_transaction_read_only = on");
-    let (writes, stands_by, reads) = (primary.port(), standby.port, reader.port());
-    check(&site.sandbox, "fine", "select 1 where false");
-    let found = |attributes: &str, ports: &[u16]| {
-        let ports: Vec<String> = ports.iter().map(ToString::to_string).collect();
-        let hosts = vec!["127.0.0.1"; ports.len()].join(",");
+    let primary = site.sandbox.server();
+    primary.exec("create role reads login");
+    let standby_dir = site.sandbox.dir().join("standby");
+    let _standby = Standby::of(&primary, &standby_dir);
+    // one that only reads, by its settings
+    let reader = site.sandbox.server_with(Options {
+        settings: vec![("default_transaction_read_only".into(), "on".into())],
+        ..Options::default()
+    });
+    let of = |dir: PathBuf| dir.display().to_string();
+    let (writes, stands_by, reads) = (of(primary.socket_dir()), of(standby_dir), of(reader.socket_dir()));
+    let found = |attributes: &str, hosts: &[&str]| {
         let url = format!(
-            "host={hosts} port={} user=anybody dbname=postgres target_session_attrs={attributes}",
-            ports.join(",")
+            "host={} user=postgres target_session_attrs={attributes}",
+            hosts.join(",")
         );
         site.verify(&["--url", &url], &[])
     };
-    for (attributes, ports, expected) in [
-        ("any", vec![stands_by, writes], Some(stands_by)),
-        ("read-write", vec![stands_by, reads, writes], Some(writes)),
-        ("read-only", vec![writes, reads, stands_by], Some(reads)),
-        ("primary", vec![stands_by, reads, writes], Some(reads)),
-        ("standby", vec![writes, reads, stands_by], Some(stands_by)),
-        ("prefer-standby", vec![writes, stands_by], Some(stands_by)),
-        ("prefer-standby", vec![writes, reads], Some(writes)),
-        ("standby", vec![writes, reads], None),
-        ("read-write", vec![stands_by], None),
+    let (writes, stands_by, reads) = (writes.as_str(), stands_by.as_str(), reads.as_str());
+    for (attributes, hosts, expected) in [
+        ("any", vec![stands_by, writes], Ok(stands_by)),
+        ("read-write", vec![stands_by, reads, writes], Ok(writes)),
+        ("read-only", vec![writes, reads, stands_by], Ok(reads)),
+        ("primary", vec![stands_by, reads, writes], Ok(reads)),
+        ("standby", vec![writes, reads, stands_by], Ok(stands_by)),
+        ("prefer-standby", vec![writes, stands_by], Ok(stands_by)),
+        ("prefer-standby", vec![writes, reads], Ok(writes)),
+        ("standby", vec![writes, reads], Err("the server is not a standby")),
+        ("primary", vec![stands_by], Err("the server is a standby")),
+        ("read-write", vec![stands_by, reads], Err("the session is read-only")),
+        ("read-only", vec![writes], Err("the session is not read-only")),
     ] {
-        let run = found(attributes, &ports);
+        let run = found(attributes, &hosts);
         match expected {
-            Some(port) => drop(run.exits(0).shows(&[&format!("anybody@127.0.0.1:{port}/")])),
-            None => drop(run.exits(REFUSED).complains(&[if attributes == "standby" {
-                "not a standby"
-            } else {
-                "read-only"
-            }])),
+            Ok(dir) => drop(run.exits(0).shows(&[&format!("postgres@{dir}:5432/")])),
+            Err(why) => drop(run.exits(REFUSED).complains(&[why])),
         }
     }
-    // checks on a standby work as elsewhere
-    check(
-        &site.sandbox,
-        "standby",
-        "select 1 as not_in_recovery where not pg_is_in_recovery()",
-    );
-    let url = format!("host=127.0.0.1 port={stands_by} user=anybody dbname=postgres");
-    site.run(&["verify", "standby.sql", "fine.sql", "--url", &url], &[])
-        .exits(0);
 }

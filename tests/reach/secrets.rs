@@ -103,7 +103,7 @@ fn no_process_has_the_password_as_an_argument() {
     let site = Site::new();
     let server = site.server();
     // one that no other test names
-    server.exec("alter role scram password 'hIdDeN'");
+    server.exec("set password_encryption = 'scram-sha-256'; alter role scram password 'hIdDeN'");
     let port = server.port().to_string();
     check(&site.sandbox, "slow", "select 1 where pg_sleep(600) is null");
     let words = [

@@ -77,18 +77,14 @@ impl Site {
 
     /// A server on a port of 127.0.0.1 with a role for each way to come in.
     pub(crate) fn server(&self) -> TestServer {
-        self.server_with(&[])
-    }
-
-    pub(crate) fn server_with(&self, settings: &[(&str, &str)]) -> TestServer {
         let hba = self.sandbox.write("hba.conf", HBA);
-        let settings = settings.iter().copied().chain([("hba_file", &*hba)]);
         let server = self.sandbox.listening_server(Options {
-            settings: settings.map(|(name, value)| (name.into(), value.into())).collect(),
+            settings: vec![("hba_file".into(), hba)],
             ..Options::default()
         });
         server.exec(
-            "create role scram login createdb password 'rIgHt';
+            "set password_encryption = 'scram-sha-256';
+             create role scram login createdb password 'rIgHt';
              create role cleartext login password 'rIgHt';
              create role anybody login createdb; create role encrypted login; create role plain login; create role certified login",
         );

@@ -46,6 +46,11 @@ fn a_directory_is_a_host() {
 fn a_name_behind_an_at_is_a_socket_without_a_file() {
     let site = Site::new();
     let name = format!("@db-race-test-{}", std::process::id());
+    let version = site.sandbox.server().value("show server_version_num");
+    if version.as_str() < "140000" {
+        // the server has no such sockets
+        return;
+    }
     // beside its own, which is above the data
     let settings = vec![("unix_socket_directories".into(), format!("..,{name}"))];
     let server = site.sandbox.server_with(Options {
