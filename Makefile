@@ -7,13 +7,13 @@
 
 CARGO ?= cargo
 
-.PHONY: demo test lint matrix bench postgres
+.PHONY: demo test lint matrix bench postgres test-tools
 
 demo: postgres
 	@$(CARGO) build --quiet
 	@scripts/demo $(CARGO) run --quiet --
 
-test: postgres
+test: postgres test-tools
 	$(CARGO) test
 
 lint:
@@ -29,3 +29,6 @@ bench: postgres
 
 postgres:
 	@scripts/ensure-postgres
+
+test-tools:
+	@scripts/ensure-test-tools
