@@ -39,6 +39,8 @@ struct Header {
     chunk: Option<Chunk>,
     owner: Option<String>,
     remedy: Option<String>,
+    #[serde(default)]
+    needs: BTreeMap<String, Vec<String>>,
 }
 
 #[derive(Deserialize)]
@@ -123,7 +125,9 @@ pub(super) fn parse(source: Source) -> Result<Check, FileError> {
         },
         params: header.params,
         chunk: header.chunk,
+        needs: header.needs,
         map: None,
+        missing: None,
         owner: header.owner,
         remedy: header.remedy,
         source,
