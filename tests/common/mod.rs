@@ -102,8 +102,10 @@ impl Sandbox {
         if let Some(dir) = pg_bin() {
             command.env("DB_RACE_PG_BIN", dir);
         }
+        // the tests' own servers know one role only, unless a test makes another
         command
             .args(words)
+            .env("DB_RACE_ALLOW_SUPERUSER", "1")
             .env("TMPDIR", self.temp_dir())
             .current_dir(self.dir());
         command
