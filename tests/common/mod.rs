@@ -178,6 +178,12 @@ impl TestServer {
         self.server.url()
     }
 
+    /// psql, beside which are the other programs of the server's version.
+    pub fn psql_path(&self) -> PathBuf {
+        let command = self.server.psql();
+        PathBuf::from(command.split_whitespace().next().unwrap())
+    }
+
     /// The URL of another database, or user: `user@/database`.
     pub fn url_of(&self, place: &str) -> String {
         self.url().replace("postgres@/postgres", place)

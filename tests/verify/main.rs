@@ -9,6 +9,8 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod hostile;
+
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -50,6 +52,14 @@ fn of<'a>(report: &'a Value, id: &str) -> &'a Value {
         .iter()
         .find(|check| check["id"] == id)
         .unwrap_or_else(|| panic!("no {id}: {checks:#?}"))
+}
+
+/// Whether a check was violated; held is the other thing that it may be.
+#[track_caller]
+fn violated(check: &Value) -> bool {
+    let decision = check["decision"].as_str().unwrap();
+    assert!(["held", "violated"].contains(&decision), "{check:#}");
+    decision == "violated"
 }
 
 fn sorted(list: &Value) -> Vec<String> {

@@ -83,7 +83,10 @@ pub(super) async fn look(client: &Client, look: &Look<'_>) -> Result<Seen, Troub
 /// Behind the savepoint, with the check's time limit and parameters.
 pub(super) async fn begin(client: &Client, look: &Look<'_>) -> Result<(), Error> {
     let timeout = look.check.timeout.unwrap_or(look.options.timeout).as_millis();
-    let begin = format!("{ROLLBACK}; SET LOCAL statement_timeout = {timeout}");
+    let mut begin = format!("{ROLLBACK}; SET LOCAL statement_timeout = {timeout}");
+    if look.check.row_security {
+        begin.push_str("; SET LOCAL row_security = on");
+    }
     let params = params(look);
     // the requests are sent in this order, and answered together
     let (begun, set) = futures_util::future::join(client.batch_execute(&begin), set(client, &params)).await;
