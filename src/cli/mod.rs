@@ -2,6 +2,7 @@
 
 mod contend;
 pub mod exit;
+mod init;
 mod list;
 mod output;
 mod progress;
@@ -36,6 +37,8 @@ enum Command {
     Sweep(sweep::Sweep),
     /// Keep a throwaway PostgreSQL running, to look inside with psql
     Server(server::Server),
+    /// Guess the map of a pack of checks from your database's catalog
+    Init(init::Init),
     /// Show the bundled scenarios, bugs and checks
     List(list::List),
 }
@@ -103,6 +106,7 @@ pub fn main() -> ExitCode {
                 Command::Verify(command) => command.run().await,
                 Command::Sweep(command) => command.run().await,
                 Command::Server(command) => command.run().await,
+                Command::Init(command) => command.run().await,
                 Command::List(command) => command.run(),
             }
         }),
