@@ -130,8 +130,8 @@ fn directly_in(folder: &Folder, suites: &[Source]) -> Result<Vec<Check>, FileErr
 }
 
 /// Every check that is read comes through here, with the `suite.toml`s that apply to it, the outermost first.
-fn load(source: Source, _suites: &[Source]) -> Result<Check, FileError> {
-    Check::parse(source)
+fn load(source: Source, suites: &[Source]) -> Result<Check, FileError> {
+    Check::parse_with(source, suites)
 }
 
 /// The `suite.toml`s of the folders around this one, the outermost first.

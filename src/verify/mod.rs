@@ -4,11 +4,15 @@
 
 mod check;
 mod find;
+mod options;
 pub mod pack;
 mod result;
 mod run;
+mod select;
 
 pub use check::{Check, Chunk, Count, Grace, Map, Requires, RunOn, Severity, Threshold};
 pub use find::find;
-pub use result::{CheckResult, DatabaseResult, Decision, Finding, Key, Snapshot};
-pub use run::{Looked, Options, VerifyError, run};
+pub use options::{Options, SAMPLE};
+pub use result::{CheckResult, DatabaseResult, Decision, Finding, Key, MASKED, Snapshot};
+pub use run::{Found, Looked, Named, Progress, VerifyError, run, run_all};
+pub use select::{SelectError, Selection, known_params};

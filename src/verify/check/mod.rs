@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::source::{FileError, Source};
+use crate::source::{FileError, Source, without_end};
 
 pub use map::Map;
 pub(in crate::verify) use map::{Expression, MappedRelation};
@@ -172,19 +172,26 @@ impl Check {
     /// # Errors
     /// [`FileError::Content`] when the header is missing or wrong.
     pub fn parse(source: Source) -> Result<Check, FileError> {
-        header::parse(source)
+        header::parse(source, &[])
     }
 
-    /// What is sent, and where in it the file's text begins.
+    /// Reads a check; `suites` are the `suite.toml`s of the folders around it, the outermost first.
+    ///
+    /// # Errors
+    /// [`FileError::Content`] when the header is missing or wrong, or a suite is.
+    pub fn parse_with(source: Source, suites: &[Source]) -> Result<Check, FileError> {
+        header::parse(source, suites)
+    }
+
+    /// What is sent, without the semicolon at its end, and where in it the file's text begins.
     pub fn statement(&self) -> (String, usize) {
-        let text = &*self.source.text;
+        let text = without_end(&self.source.text);
         let Some(map) = &self.map else {
             return (text.to_string(), 0);
         };
         // as a subquery, because the statement may begin with a `with` of its own, and two in a row are not allowed
         let head = format!("{}\nselect * from (\n", map.text());
-        let body = text.trim_end().trim_end_matches(';');
-        (format!("{head}{body}\n) as db_race_check"), head.len())
+        (format!("{head}{text}\n) as db_race_check"), head.len())
     }
 
     /// Where a byte offset in [`Check::statement`] leads: a line of its file, or of the map's.
