@@ -199,6 +199,11 @@ impl Check {
         let (_, begin) = self.statement();
         match (&self.map, offset.checked_sub(begin)) {
             (Some(map), None) => map.place_of(offset),
+            (None, _) if !self.needs.is_empty() => {
+                let pack = self.id.split('.').next().unwrap_or_default();
+                let line = self.source.line(offset);
+                format!("line {line}; the names are the pack's, `db-race init --pack {pack}` maps them to yours")
+            }
             (_, inside) => format!("line {}", self.source.line(inside.unwrap_or(offset))),
         }
     }
