@@ -4,6 +4,7 @@ mod check;
 mod checks;
 mod contend;
 pub mod exit;
+mod init;
 mod list;
 mod output;
 mod progress;
@@ -40,6 +41,8 @@ enum Command {
     Sweep(sweep::Sweep),
     /// Keep a throwaway PostgreSQL running, to look inside with psql
     Server(server::Server),
+    /// Guess the map of a pack of checks from your database's catalog
+    Init(init::Init),
     /// Show the bundled scenarios, bugs and checks
     List(list::List),
 }
@@ -108,6 +111,7 @@ pub fn main() -> ExitCode {
                 Command::Check(command) => command.run().await,
                 Command::Sweep(command) => command.run().await,
                 Command::Server(command) => command.run().await,
+                Command::Init(command) => command.run().await,
                 Command::List(command) => command.run(),
             }
         }),

@@ -192,9 +192,9 @@ impl Check {
         let Some(map) = &self.map else {
             return (text.to_string(), 0);
         };
-        // parentheses: the statement may begin with a `with` of its own
-        let head = format!("{}\n(", map.text());
-        (format!("{head}{text}\n)"), head.len())
+        // as a subquery, because the statement may begin with a `with` of its own, and two in a row are not allowed
+        let head = format!("{}\nselect * from (\n", map.text());
+        (format!("{head}{text}\n) as db_race_check"), head.len())
     }
 
     /// Where a byte offset in [`Check::statement`] leads: a line of its file, or of the map's.
@@ -202,6 +202,11 @@ impl Check {
         let (_, begin) = self.statement();
         match (&self.map, offset.checked_sub(begin)) {
             (Some(map), None) => map.place_of(offset),
+            (None, _) if !self.needs.is_empty() => {
+                let pack = self.id.split('.').next().unwrap_or_default();
+                let line = self.source.line(offset);
+                format!("line {line}; the names are the pack's, `db-race init --pack {pack}` maps them to yours")
+            }
             (_, inside) => format!("line {}", self.source.line(inside.unwrap_or(offset))),
         }
     }
