@@ -38,10 +38,7 @@ fn verify(sandbox: &Sandbox, server: &TestServer, checks: &[(&str, &str)], flags
         };
         sandbox.write(&format!("checks/{id}.sql"), &check(id, severity, sql));
     }
-    sandbox.run(&format!(
-        "verify checks --url {} {flags}",
-        server.url()
-    ))
+    sandbox.run(&format!("verify checks --url {} {flags}", server.url()))
 }
 
 /// What became of a check.
@@ -52,6 +49,11 @@ fn of<'a>(report: &'a Value, id: &str) -> &'a Value {
         .iter()
         .find(|check| check["id"] == id)
         .unwrap_or_else(|| panic!("no {id}: {checks:#?}"))
+}
+
+/// How many snapshots were taken.
+fn snapshots(report: &Value) -> usize {
+    report["databases"][0]["snapshots"].as_array().unwrap().len()
 }
 
 /// Whether a check was violated; held is the other thing that it may be.
@@ -115,9 +117,7 @@ fn every_bundled_check_finds_its_planted_rows_and_nothing_else() {
         let url = server.url_of(&format!("postgres@/{name}"));
         Database::connect(&url).exec(&fixture);
 
-        let run = sandbox.run(&format!(
-            "verify hotel/{name} --url {url} --sample 100 --format json"
-        ));
+        let run = sandbox.run(&format!("verify hotel/{name} --url {url} --sample 100 --format json"));
         let report = run.json();
         let check = &report["checks"][0];
         let code = if check["severity"] == "warn" { 1 } else { 2 };
@@ -214,13 +214,18 @@ fn a_check_that_loses_its_connection_does_not_take_the_others_with_it() {
     assert_eq!(of(&report, "b_holds")["decision"], "held");
     assert_eq!(of(&report, "c_holds")["decision"], "held");
     assert_eq!(of(&report, "d_violated")["decision"], "violated");
-    // with nobody left, the rest is not decided, and not forgotten
+    assert_eq!(snapshots(&report), 1, "it was the same snapshot for all");
+    // with nobody left who has the snapshot, the others are looked at on another one
     let report = verify(&sandbox, &server, &checks, "--jobs 1 --format json")
-        .exits(3)
+        .exits(2)
         .json();
-    assert_eq!(report["checks"].as_array().unwrap().len(), 4);
-    for check in report["checks"].as_array().unwrap() {
-        assert_eq!(check["decision"], "could_not_decide", "{check}");
+    assert!(snapshots(&report) > 1);
+    let dead = of(&report, "a_dies");
+    assert_eq!(dead["decision"], "could_not_decide");
+    assert!(dead["reason"].as_str().unwrap().contains("57P01"), "{dead}");
+    for (id, decision) in [("b_holds", "held"), ("c_holds", "held"), ("d_violated", "violated")] {
+        assert_eq!(of(&report, id)["decision"], decision, "{id}");
+        assert_eq!(of(&report, id)["snapshot"], 1, "{id}");
     }
 }
 
@@ -278,10 +283,7 @@ fn a_key_column_that_the_check_does_not_return_is_named() {
         ),
     );
     let report = sandbox
-        .run(&format!(
-            "verify keyless.sql --url {} --format json",
-            server.url()
-        ))
+        .run(&format!("verify keyless.sql --url {} --format json", server.url()))
         .exits(3)
         .json();
     let reason = report["checks"][0]["reason"].as_str().unwrap();
@@ -422,10 +424,7 @@ fn checks_see_nothing_of_what_is_committed_after_they_began() {
         sandbox.write(&format!("checks/{name}.sql"), &check(name, "", sql));
     }
     server.exec("select pg_advisory_lock(42)");
-    let run = sandbox.start(&format!(
-        "verify checks --jobs 2 --url {} --format json",
-        server.url()
-    ));
+    let run = sandbox.start(&format!("verify checks --jobs 2 --url {} --format json", server.url()));
     let waiting = "(select count(*) from pg_locks where locktype = 'advisory' and not granted)";
     wait_until("two checks wait", Duration::from_secs(20), || {
         server.is(&format!("{waiting} = 2"))
@@ -438,10 +437,7 @@ fn checks_see_nothing_of_what_is_committed_after_they_began() {
         assert_eq!(of(&report, id)["decision"], "held", "{id}");
     }
     let again = sandbox
-        .run(&format!(
-            "verify checks --url {} --format json",
-            server.url()
-        ))
+        .run(&format!("verify checks --url {} --format json", server.url()))
         .exits(2)
         .json();
     assert_eq!(of(&again, "c")["count"], 1, "the change is there");
@@ -470,9 +466,7 @@ fn all_checks_see_the_same_moment_of_a_busy_database() {
         let count = || server.value("select n from counter").parse::<u64>().unwrap();
         wait_until("the writer writes", Duration::from_secs(20), || count() > 0);
         let before = count();
-        let run = sandbox.run(&format!(
-            "verify checks --jobs 8 --url {url} --format json"
-        ));
+        let run = sandbox.run(&format!("verify checks --jobs 8 --url {url} --format json"));
         let after = count();
         stop.store(true, Ordering::Relaxed);
         let report = run.exits(2).json();
