@@ -37,7 +37,10 @@ impl Standby {
         let settings = primary.rows("select name, setting from pg_settings where source = 'command line'");
         let mut command = Command::new("sh");
         command.args(["-c", UNTIL_EOF, "sh"]);
-        command.arg(primary.server.bin_dir().join("postgres")).arg("-D").arg(&data);
+        command
+            .arg(primary.server.bin_dir().join("postgres"))
+            .arg("-D")
+            .arg(&data);
         for setting in settings {
             let value = match setting[0].as_str() {
                 "data_directory" | "config_file" => continue,
@@ -104,7 +107,11 @@ fn back_up(primary: &TestServer, data: &Path) {
         true => "select pg_start_backup('standby', true, false)",
         false => "select pg_backup_start('standby', true)",
     });
-    let copied = Command::new("cp").arg("-a").arg(primary.server.data_dir()).arg(data).status();
+    let copied = Command::new("cp")
+        .arg("-a")
+        .arg(primary.server.data_dir())
+        .arg(data)
+        .status();
     assert!(copied.unwrap().success(), "the data directory was not copied");
     let label = session.value(match is_old {
         true => "select labelfile from pg_stop_backup(false, false)",
