@@ -1,5 +1,6 @@
 //! The command line: the only place that knows flags, the terminal and signals.
 
+mod checks;
 mod contend;
 pub mod exit;
 mod list;

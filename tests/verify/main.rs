@@ -6,6 +6,7 @@
     reason = "a test says what is wrong by failing"
 )]
 
+#[path = "../common/mod.rs"]
 mod common;
 
 use std::fs;
@@ -35,7 +36,10 @@ fn verify(sandbox: &Sandbox, server: &TestServer, checks: &[(&str, &str)], flags
         };
         sandbox.write(&format!("checks/{id}.sql"), &check(id, severity, sql));
     }
-    sandbox.run(&format!("verify checks --url {} {flags}", server.url()))
+    sandbox.run(&format!(
+        "verify checks --allow-superuser --url {} {flags}",
+        server.url()
+    ))
 }
 
 /// What became of a check.
@@ -65,7 +69,7 @@ fn every_bundled_check_finds_its_planted_rows_and_nothing_else() {
         template.exec(&fs::read_to_string(project().join("sql/hotel").join(file)).unwrap());
     }
     let fresh = sandbox
-        .run(&format!("verify hotel --url {url} --format json"))
+        .run(&format!("verify hotel --allow-superuser --url {url} --format json"))
         .exits(0)
         .json();
     drop(template);
@@ -101,7 +105,9 @@ fn every_bundled_check_finds_its_planted_rows_and_nothing_else() {
         let url = server.url_of(&format!("postgres@/{name}"));
         Database::connect(&url).exec(&fixture);
 
-        let run = sandbox.run(&format!("verify hotel/{name} --url {url} --sample 100 --format json"));
+        let run = sandbox.run(&format!(
+            "verify hotel/{name} --allow-superuser --url {url} --sample 100 --format json"
+        ));
         let report = run.json();
         let check = &report["checks"][0];
         let code = if check["severity"] == "warn" { 1 } else { 2 };
@@ -219,7 +225,7 @@ fn ctrl_c_ends_the_checks_with_a_report_and_on_the_server_too() {
         sandbox.write(&format!("checks/{id}.sql"), &check(id, "", sql));
     }
     let run = sandbox.start(&format!(
-        "verify checks --timeout 10m --jobs 1 --url {} --format json",
+        "verify checks --allow-superuser --timeout 10m --jobs 1 --url {} --format json",
         server.url()
     ));
     let sleeping = "exists (select from pg_stat_activity where wait_event = 'PgSleep')";
@@ -262,7 +268,10 @@ fn a_key_column_that_the_check_does_not_return_is_named() {
         ),
     );
     let report = sandbox
-        .run(&format!("verify keyless.sql --url {} --format json", server.url()))
+        .run(&format!(
+            "verify keyless.sql --allow-superuser --url {} --format json",
+            server.url()
+        ))
         .exits(3)
         .json();
     let reason = report["checks"][0]["reason"].as_str().unwrap();
@@ -403,7 +412,10 @@ fn checks_see_nothing_of_what_is_committed_after_they_began() {
         sandbox.write(&format!("checks/{name}.sql"), &check(name, "", sql));
     }
     server.exec("select pg_advisory_lock(42)");
-    let run = sandbox.start(&format!("verify checks --jobs 2 --url {} --format json", server.url()));
+    let run = sandbox.start(&format!(
+        "verify checks --allow-superuser --jobs 2 --url {} --format json",
+        server.url()
+    ));
     let waiting = "(select count(*) from pg_locks where locktype = 'advisory' and not granted)";
     wait_until("two checks wait", Duration::from_secs(20), || {
         server.is(&format!("{waiting} = 2"))
@@ -416,7 +428,10 @@ fn checks_see_nothing_of_what_is_committed_after_they_began() {
         assert_eq!(of(&report, id)["decision"], "held", "{id}");
     }
     let again = sandbox
-        .run(&format!("verify checks --url {} --format json", server.url()))
+        .run(&format!(
+            "verify checks --allow-superuser --url {} --format json",
+            server.url()
+        ))
         .exits(2)
         .json();
     assert_eq!(of(&again, "c")["count"], 1, "the change is there");
@@ -445,7 +460,9 @@ fn all_checks_see_the_same_moment_of_a_busy_database() {
         let count = || server.value("select n from counter").parse::<u64>().unwrap();
         wait_until("the writer writes", Duration::from_secs(20), || count() > 0);
         let before = count();
-        let run = sandbox.run(&format!("verify checks --jobs 8 --url {url} --format json"));
+        let run = sandbox.run(&format!(
+            "verify checks --allow-superuser --jobs 8 --url {url} --format json"
+        ));
         let after = count();
         stop.store(true, Ordering::Relaxed);
         let report = run.exits(2).json();

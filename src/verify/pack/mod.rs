@@ -1,0 +1,203 @@
+//! Packs: checks written against canonical names, which a map file gives to the user's tables.
+//!
+//! A pack is a folder of checks with a `pack.toml`, which says what its relations and columns mean. Each check says in its header which of
+//! them it `needs`, so that with half a map half of the checks run.
+
+mod file;
+
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::Check;
+use super::find::checks_directly_in;
+use crate::bundled::{self, Folder, Shelf};
+use crate::source::{FileError, Source};
+
+pub use file::checks;
+pub(super) use file::is_map;
+
+/// The file that makes a folder of checks a pack.
+const FILE: &str = "pack.toml";
+
+/// A pack, as its `pack.toml` says.
+#[derive(Clone, Debug)]
+pub struct Pack {
+    /// The folder's name, and the first part of its checks' ids.
+    pub name: String,
+    /// What it is for, in a line.
+    pub title: String,
+    /// Its relations, in the order of the file.
+    pub relations: Vec<Relation>,
+    folder: Folder,
+}
+
+/// A canonical relation.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Relation {
+    /// Its name in the checks.
+    pub name: String,
+    /// What a row of it is.
+    pub meaning: String,
+    /// Names that the user's table may have, with `*` for anything; the likeliest first.
+    #[serde(default)]
+    pub names: Vec<String>,
+    /// An example of what it is read from, where no single table of the user's will be it.
+    pub example: Option<String>,
+    /// Its columns.
+    pub columns: Vec<Column>,
+}
+
+/// A canonical column.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Column {
+    /// Its name in the checks.
+    pub name: String,
+    /// What kind of value it holds.
+    #[serde(rename = "type")]
+    pub kind: Kind,
+    /// What it means.
+    pub meaning: String,
+    /// Names that the user's column may have, with `*` for anything; the likeliest first.
+    #[serde(default)]
+    pub names: Vec<String>,
+    /// The relation of the pack whose key it holds.
+    pub refers_to: Option<String>,
+    /// For a bool: names of states in which it is true, where the user's table has a column of states.
+    #[serde(default)]
+    pub states: Vec<String>,
+    /// For a bool: names of columns that are set when it is true, like `cancelled_at`.
+    #[serde(default)]
+    pub set: Vec<String>,
+    /// For a bool: names of columns that are not set while it is true, like `released_at`.
+    #[serde(default)]
+    pub unset: Vec<String>,
+    /// What it may be, where the user has no such column: an SQL expression over no columns.
+    pub otherwise: Option<String>,
+}
+
+/// What kind of value a column holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// The relation's own key.
+    Key,
+    /// Something that is compared for equality only: an id, a name, a hash.
+    Id,
+    /// Yes or no.
+    Bool,
+    /// A number.
+    Number,
+    /// A `timestamptz`, `timestamp` or `date`.
+    Time,
+    /// The name of a state.
+    State,
+}
+
+impl Kind {
+    /// As it is written.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Key => "key",
+            Kind::Id => "id",
+            Kind::Bool => "bool",
+            Kind::Number => "number",
+            Kind::Time => "time",
+            Kind::State => "state",
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PackFile {
+    title: String,
+    #[serde(rename = "relation", default)]
+    relations: Vec<Spanned<Relation>>,
+}
+
+impl Pack {
+    /// Reads the pack in a folder; none when it has no `pack.toml`.
+    ///
+    /// # Errors
+    /// [`FileError`] when the file can't be read or is wrong.
+    pub fn read(folder: Folder) -> Result<Option<Pack>, FileError> {
+        let Some(source) = folder.read(FILE)? else {
+            return Ok(None);
+        };
+        let file: PackFile = source.toml(&source.text)?;
+        for relation in &file.relations {
+            let names = relation.get_ref().columns.iter().map(|c| &c.name);
+            if let Some(name) = names.chain([&relation.get_ref().name]).find(|n| !is_name(n)) {
+                let error = source.error(
+                    relation.span(),
+                    format!("`{name}` can't be the name of a column or relation"),
+                );
+                return Err(error
+                    .help("take lower-case letters, digits and underscores; not `from` or `where`")
+                    .into());
+            }
+        }
+        let path = match &folder {
+            Folder::Disk(path) => path.to_string_lossy().into_owned(),
+            Folder::Bundled(_, path) => path.clone(),
+        };
+        Ok(Some(Pack {
+            name: path
+                .trim_end_matches('/')
+                .rsplit('/')
+                .next()
+                .unwrap_or_default()
+                .to_string(),
+            title: file.title,
+            relations: file.relations.into_iter().map(Spanned::into_inner).collect(),
+            folder,
+        }))
+    }
+
+    /// The bundled packs that take a map, by name. (Some folders below `packs` have fixed tables, and no `pack.toml`.)
+    ///
+    /// # Errors
+    /// [`FileError`] when one of them is wrong.
+    pub fn bundled() -> Result<Vec<Pack>, FileError> {
+        let mut packs = Vec::new();
+        for folder in bundled::check_folders() {
+            packs.extend(Pack::read(Folder::Bundled(Shelf::Checks, folder))?);
+        }
+        Ok(packs)
+    }
+
+    /// Its checks, as their files say: without a map, but with defaults of the folders that the map is in.
+    ///
+    /// # Errors
+    /// [`FileError`] when one of them is wrong.
+    pub fn checks(&self, suites: &[Source]) -> Result<Vec<Check>, FileError> {
+        checks_directly_in(&self.folder, suites)
+    }
+
+    /// A relation by its name.
+    pub fn relation(&self, name: &str) -> Option<&Relation> {
+        self.relations.iter().find(|r| r.name == name)
+    }
+
+    /// The file that a message about it names.
+    fn source(&self) -> Result<Option<Source>, FileError> {
+        self.folder.read(FILE)
+    }
+}
+
+impl Relation {
+    /// A column by its name.
+    pub fn column(&self, name: &str) -> Option<&Column> {
+        self.columns.iter().find(|c| c.name == name)
+    }
+}
+
+/// Whether it needs no quotes in SQL, as far as its letters tell, and isn't a word of the map file's own.
+fn is_name(name: &str) -> bool {
+    let mut letters = name.chars();
+    letters.next().is_some_and(|c| c.is_ascii_lowercase())
+        && letters.all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+        && !["from", "where"].contains(&name)
+}
