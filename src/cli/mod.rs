@@ -3,6 +3,7 @@
 mod checks;
 mod contend;
 pub mod exit;
+mod init;
 mod list;
 mod output;
 mod progress;
@@ -37,6 +38,8 @@ enum Command {
     Sweep(sweep::Sweep),
     /// Keep a throwaway PostgreSQL running, to look inside with psql
     Server(server::Server),
+    /// Guess the map of a pack of checks from your database's catalog
+    Init(init::Init),
     /// Show the bundled scenarios, bugs and checks
     List(list::List),
 }
@@ -104,6 +107,7 @@ pub fn main() -> ExitCode {
                 Command::Verify(command) => command.run().await,
                 Command::Sweep(command) => command.run().await,
                 Command::Server(command) => command.run().await,
+                Command::Init(command) => command.run().await,
                 Command::List(command) => command.run(),
             }
         }),

@@ -189,9 +189,9 @@ impl Check {
         let Some(map) = &self.map else {
             return (text.to_string(), 0);
         };
-        // parentheses: the statement may begin with a `with` of its own
-        let head = format!("{}\n(", map.text());
-        (format!("{head}{text}\n)"), head.len())
+        // as a subquery, because the statement may begin with a `with` of its own, and two in a row are not allowed
+        let head = format!("{}\nselect * from (\n", map.text());
+        (format!("{head}{text}\n) as db_race_check"), head.len())
     }
 
     /// Where a byte offset in [`Check::statement`] leads: a line of its file, or of the map's.

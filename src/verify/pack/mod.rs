@@ -3,7 +3,11 @@
 //! A pack is a folder of checks with a `pack.toml`, which says what its relations and columns mean. Each check says in its header which of
 //! them it `needs`, so that with half a map half of the checks run.
 
+mod catalog;
+mod draft;
 mod file;
+mod gather;
+mod guess;
 
 use serde::Deserialize;
 use toml::Spanned;
@@ -13,8 +17,11 @@ use super::find::checks_directly_in;
 use crate::bundled::{self, Folder, Shelf};
 use crate::source::{FileError, Source};
 
+pub use catalog::{Catalog, Category, ForeignKey, Table, TableColumn};
+pub use draft::draft;
 pub use file::checks;
 pub(super) use file::is_map;
+pub use guess::{Guess, Guessed, GuessedRelation, guess};
 
 /// The file that makes a folder of checks a pack.
 const FILE: &str = "pack.toml";
@@ -26,9 +33,21 @@ pub struct Pack {
     pub name: String,
     /// What it is for, in a line.
     pub title: String,
+    /// Checks that are not for everybody.
+    pub skip: Option<Skip>,
     /// Its relations, in the order of the file.
     pub relations: Vec<Relation>,
     folder: Folder,
+}
+
+/// Checks that are not for everybody.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Skip {
+    /// Their names, without the pack's.
+    pub checks: Vec<String>,
+    /// For whom they are not.
+    pub when: String,
 }
 
 /// A canonical relation.
@@ -44,8 +63,20 @@ pub struct Relation {
     pub names: Vec<String>,
     /// An example of what it is read from, where no single table of the user's will be it.
     pub example: Option<String>,
+    /// Whether it is many of the user's tables together.
+    pub gather: Option<Gather>,
     /// Its columns.
     pub columns: Vec<Column>,
+}
+
+/// What of the user's is put together to one relation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Gather {
+    /// All tables that have a tenant: `table_name`, `row_id`, `tenant_id`.
+    Tables,
+    /// All foreign keys between them: `link_name`, `child_id`, `child_tenant_id`, `parent_id`, `parent_tenant_id`.
+    ForeignKeys,
 }
 
 /// A canonical column.
@@ -73,8 +104,22 @@ pub struct Column {
     /// For a bool: names of columns that are not set while it is true, like `released_at`.
     #[serde(default)]
     pub unset: Vec<String>,
+    /// For a time: which end of a range it is, where the user's table has a range.
+    pub bound: Option<Bound>,
+    /// What to look at even where a column of a likely name was found.
+    pub doubt: Option<String>,
     /// What it may be, where the user has no such column: an SQL expression over no columns.
     pub otherwise: Option<String>,
+}
+
+/// An end of a range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Bound {
+    /// Where it begins.
+    Lower,
+    /// Where it ends.
+    Upper,
 }
 
 /// What kind of value a column holds.
@@ -113,6 +158,7 @@ impl Kind {
 #[serde(deny_unknown_fields)]
 struct PackFile {
     title: String,
+    skip: Option<Skip>,
     #[serde(rename = "relation", default)]
     relations: Vec<Spanned<Relation>>,
 }
@@ -151,6 +197,7 @@ impl Pack {
                 .unwrap_or_default()
                 .to_string(),
             title: file.title,
+            skip: file.skip,
             relations: file.relations.into_iter().map(Spanned::into_inner).collect(),
             folder,
         }))

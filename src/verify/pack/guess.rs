@@ -1,0 +1,386 @@
+//! Which of the user's tables and columns a pack's are, as far as their names, types and foreign keys tell.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::catalog::{Catalog, Category, Table, TableColumn};
+use super::{Bound, Column, Kind, Pack, Relation, gather};
+use crate::source::like;
+use crate::verify::Check;
+
+/// A map as far as it could be guessed, in the order of the pack's relations.
+#[derive(Clone, Debug, Default)]
+pub struct Guess {
+    /// One for each relation of the pack.
+    pub relations: Vec<GuessedRelation>,
+}
+
+/// What a relation of the pack may be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GuessedRelation {
+    /// Its name in the pack.
+    pub name: String,
+    /// Where it is read from.
+    pub from: Option<Guessed>,
+    /// Only some of the rows.
+    pub filter: Option<Guessed>,
+    /// Its columns, in the order of the pack.
+    pub columns: Vec<(String, Option<Guessed>)>,
+}
+
+/// SQL, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Guessed {
+    /// The expression.
+    pub sql: String,
+    /// Why it is this, in a few words.
+    pub why: String,
+    /// Whether somebody should look at it.
+    pub is_doubtful: bool,
+}
+
+impl Guessed {
+    pub(super) fn sure(sql: impl Into<String>, why: impl Into<String>) -> Guessed {
+        Guessed {
+            sql: sql.into(),
+            why: why.into(),
+            is_doubtful: false,
+        }
+    }
+
+    pub(super) fn doubtful(sql: impl Into<String>, why: impl Into<String>) -> Guessed {
+        Guessed {
+            is_doubtful: true,
+            ..Guessed::sure(sql, why)
+        }
+    }
+}
+
+impl Guess {
+    /// Whether all that a check needs was found.
+    pub fn runs(&self, check: &Check) -> bool {
+        check.needs.iter().all(|(name, columns)| {
+            let relation = self.relations.iter().find(|r| r.name == *name && r.from.is_some());
+            relation.is_some_and(|r| columns.iter().all(|column| r.has(column)))
+        })
+    }
+}
+
+impl GuessedRelation {
+    fn has(&self, column: &str) -> bool {
+        self.columns.iter().any(|(name, sql)| name == column && sql.is_some())
+    }
+}
+
+/// Guesses a map.
+pub fn guess(pack: &Pack, catalog: &Catalog) -> Guess {
+    let tables = tables(pack, catalog);
+    let relations = pack.relations.iter().map(|relation| match relation.gather {
+        Some(what) => gather::gather(what, relation, tables.get("tenant").map(|t| t.table), pack, catalog),
+        None => relation_of(relation, tables.get(&*relation.name), &tables, catalog),
+    });
+    let mut guess = Guess {
+        relations: relations.collect(),
+    };
+    drop_constants_for_what_differs(pack, &mut guess);
+    guess
+}
+
+/// The table that a relation is taken to be.
+#[derive(Clone, Debug)]
+struct Choice<'a> {
+    table: &'a Table,
+    why: String,
+    is_doubtful: bool,
+}
+
+type Choices<'a> = BTreeMap<&'a str, Choice<'a>>;
+
+fn tables<'a>(pack: &'a Pack, catalog: &'a Catalog) -> Choices<'a> {
+    let mut chosen = Choices::new();
+    for relation in &pack.relations {
+        let taken: Vec<&str> = chosen.values().map(|c| &*c.table.name).collect();
+        if let Some(choice) = by_name(relation, catalog, &taken) {
+            chosen.insert(&relation.name, choice);
+        }
+    }
+    // what the columns of these refer to
+    for relation in &pack.relations {
+        let Some(table) = chosen.get(&*relation.name).map(|c| c.table) else {
+            continue;
+        };
+        for column in &relation.columns {
+            let Some(wanted) = column.refers_to.as_deref().and_then(|name| pack.relation(name)) else {
+                continue;
+            };
+            let by_name = ranked(column, table).and_then(|(_, c)| catalog.referred_by(&table.name, &c.name));
+            let taken: Vec<&str> = chosen.values().map(|c| &*c.table.name).collect();
+            let is_doubtful = by_name.is_none();
+            let referred = by_name.or_else(|| the_only_thing(table, &taken, catalog));
+            if let Some(referred) = referred.and_then(|name| catalog.table(name))
+                && chosen.get(&*wanted.name).is_none_or(|c| c.is_doubtful && !is_doubtful)
+            {
+                let only = if is_doubtful { ", as to nothing else" } else { "" };
+                let why = format!("{} refers to it{only}", table.name);
+                let choice = Choice {
+                    table: referred,
+                    why,
+                    is_doubtful,
+                };
+                chosen.insert(&wanted.name, choice);
+            }
+        }
+    }
+    chosen
+}
+
+/// Tables of these are who books and buys, not what.
+const PEOPLE: [&str; 9] = [
+    "*user*",
+    "*customer*",
+    "*guest*",
+    "*member*",
+    "*client*",
+    "*person*",
+    "*people*",
+    "*tenant*",
+    "*employee*",
+];
+
+/// The only table that this one refers to, beside those that are something else already, and people.
+fn the_only_thing<'a>(table: &Table, taken: &[&str], catalog: &'a Catalog) -> Option<&'a str> {
+    let keys = catalog
+        .foreign_keys
+        .iter()
+        .filter(|k| k.table == table.name && k.columns.len() == 1);
+    let tables = keys.filter_map(|k| catalog.table(&k.refers_to));
+    let is_thing = |t: &&Table| !taken.contains(&&*t.name) && !PEOPLE.iter().any(|pattern| like(pattern, &t.word));
+    let things: BTreeSet<&str> = tables.filter(is_thing).map(|t| &*t.name).collect();
+    match (things.first(), things.len()) {
+        (Some(only), 1) => Some(only),
+        _ => None,
+    }
+}
+
+/// The table whose name is the likeliest; of several, the one with the most of the columns.
+fn by_name<'a>(relation: &Relation, catalog: &'a Catalog, taken: &[&str]) -> Option<Choice<'a>> {
+    let mut found: Vec<(bool, std::cmp::Reverse<usize>, usize, &Table)> = Vec::new();
+    for table in &catalog.tables {
+        let Some(rank) = relation.names.iter().position(|pattern| like(pattern, &table.word)) else {
+            continue;
+        };
+        let columns = relation
+            .columns
+            .iter()
+            .filter(|c| column_of(c, table, None, catalog).is_some());
+        let is_taken = taken.contains(&&*table.name);
+        found.push((is_taken, std::cmp::Reverse(columns.count()), rank, table));
+    }
+    found.sort_by(|a, b| (a.0, a.1, a.2, &a.3.name).cmp(&(b.0, b.1, b.2, &b.3.name)));
+    let (is_taken, columns, rank, table) = found.first()?;
+    // a name that happens to fit says little, when next to none of the columns are there
+    if columns.0 * 3 < relation.columns.len() {
+        return None;
+    }
+    let others: Vec<&str> = found[1..].iter().map(|(.., t)| &*t.name).take(3).collect();
+    let why = match others.as_slice() {
+        [] => "by its name".to_string(),
+        others => format!("by its name; or is it {}?", others.join(", ")),
+    };
+    Some(Choice {
+        table,
+        why,
+        is_doubtful: *is_taken || !others.is_empty() || relation.names[*rank].contains('*'),
+    })
+}
+
+fn relation_of(
+    relation: &Relation,
+    choice: Option<&Choice<'_>>,
+    tables: &Choices<'_>,
+    catalog: &Catalog,
+) -> GuessedRelation {
+    let column = |column: &Column| {
+        let choice = choice?;
+        let referred = column.refers_to.as_deref().and_then(|name| tables.get(name));
+        column_of(column, choice.table, referred.map(|c| c.table), catalog).or_else(|| {
+            let constant = column.otherwise.as_deref()?;
+            Some(Guessed::doubtful(constant, "there is no such column"))
+        })
+    };
+    GuessedRelation {
+        name: relation.name.clone(),
+        from: choice.map(|c| Guessed {
+            sql: c.table.name.clone(),
+            why: c.why.clone(),
+            is_doubtful: c.is_doubtful,
+        }),
+        filter: choice.and_then(|c| filter(c.table)),
+        columns: relation.columns.iter().map(|c| (c.name.clone(), column(c))).collect(),
+    }
+}
+
+/// Rows that were deleted softly don't count.
+fn filter(table: &Table) -> Option<Guessed> {
+    let column = table
+        .columns
+        .iter()
+        .find(|c| c.word == "deleted_at" && c.category == Category::Time)?;
+    Some(Guessed::doubtful(
+        format!("{} is null", column.name),
+        "what was deleted softly",
+    ))
+}
+
+/// What a column of the pack may be in this table; `referred` is the table that it should refer to.
+fn column_of(column: &Column, table: &Table, referred: Option<&Table>, catalog: &Catalog) -> Option<Guessed> {
+    if let (Kind::Key, [key]) = (column.kind, table.key.as_slice()) {
+        return Some(Guessed::sure(key, "the primary key"));
+    }
+    if let Some(referred) = referred {
+        let mut refers = table
+            .columns
+            .iter()
+            .filter(|c| catalog.referred_by(&table.name, &c.name) == Some(&referred.name));
+        if let (Some(one), None) = (refers.next(), refers.next()) {
+            return Some(Guessed::sure(&*one.name, format!("refers to {}", referred.name)));
+        }
+    }
+    if let Some((rank, found)) = ranked(column, table) {
+        // a fallback: it may well be something else here
+        let is_vague = column.names[rank].contains('*')
+            || (["created_at", "id"].contains(&&*found.word) && found.word != column.name);
+        return Some(match (&column.doubt, is_vague) {
+            (Some(doubt), _) => Guessed::doubtful(&*found.name, doubt),
+            (None, true) => Guessed::doubtful(&*found.name, "by its name and type"),
+            (None, false) => Guessed::sure(&*found.name, "by its name and type"),
+        });
+    }
+    match (column.kind, column.bound) {
+        (Kind::Bool, _) => by_state(column, table).or_else(|| by_time(column, table)),
+        (Kind::Time, Some(bound)) => {
+            let mut ranges = table.columns.iter().filter(|c| c.category == Category::Range);
+            let (range, None) = (ranges.next()?, ranges.next()) else {
+                return None;
+            };
+            Some(Guessed::sure(
+                format!("{}({})", bound.function(), range.name),
+                "of the range",
+            ))
+        }
+        _ => None,
+    }
+}
+
+/// The column with the likeliest name, of a type that can be it; with the rank of its pattern.
+fn ranked<'a>(column: &Column, table: &'a Table) -> Option<(usize, &'a TableColumn)> {
+    let fits = |c: &TableColumn| match column.kind {
+        Kind::Key | Kind::Id => true,
+        Kind::Bool => c.category == Category::Bool,
+        Kind::Number => c.category == Category::Number,
+        Kind::Time => c.category == Category::Time,
+        Kind::State => matches!(c.category, Category::Text | Category::Enum),
+    };
+    let ranks = table.columns.iter().filter(|c| fits(c)).filter_map(|c| {
+        let rank = column.names.iter().position(|pattern| like(pattern, &c.word))?;
+        Some((rank, c))
+    });
+    ranks.min_by_key(|(rank, _)| *rank)
+}
+
+/// `state in ('held', 'confirmed')`, for a column of states of which some are meant.
+fn by_state(column: &Column, table: &Table) -> Option<Guessed> {
+    if column.states.is_empty() {
+        return None;
+    }
+    let is_state = |c: &&TableColumn| {
+        ["status", "state", "*_status", "*_state", "kind", "type", "*_type"]
+            .iter()
+            .any(|pattern| like(pattern, &c.word))
+    };
+    for state in table.columns.iter().filter(is_state) {
+        let is_known = !state.allowed.is_empty();
+        let known = if is_known { &state.allowed } else { &state.seen };
+        let is_meant = |value: &&String| column.states.iter().any(|pattern| like(pattern, &value.to_lowercase()));
+        let meant: Vec<String> = known.iter().filter(is_meant).map(|v| literal(v)).collect();
+        let condition = match meant.as_slice() {
+            [] => continue,
+            [one] => format!("{} = {one}", state.name),
+            many => format!("{} in ({})", state.name, many.join(", ")),
+        };
+        let others: Vec<String> = known.iter().filter(|v| !is_meant(v)).map(|v| literal(v)).collect();
+        let others = match others.as_slice() {
+            [] => "all of its states".to_string(),
+            others => format!("not {}", others.join(", ")),
+        };
+        let from = if is_known {
+            ""
+        } else {
+            "; states as seen, there may be more"
+        };
+        return Some(Guessed::doubtful(condition, format!("{others}{from}")));
+    }
+    None
+}
+
+/// `cancelled_at is not null`, for a bool that has left a time.
+fn by_time(column: &Column, table: &Table) -> Option<Guessed> {
+    let first = |names: &[String]| {
+        let of = |name: &String| table.columns.iter().find(|c| like(name, &c.word));
+        names.iter().find_map(of)
+    };
+    if let Some(set) = first(&column.set) {
+        return Some(Guessed::doubtful(
+            format!("{} is not null", set.name),
+            "set when it is so",
+        ));
+    }
+    let is_unset = |c: &&TableColumn| column.unset.iter().any(|name| like(name, &c.word));
+    let unset: Vec<String> = table
+        .columns
+        .iter()
+        .filter(is_unset)
+        .map(|c| format!("{} is null", c.name))
+        .collect();
+    match unset.as_slice() {
+        [] => None,
+        unset => Some(Guessed::doubtful(unset.join(" and "), "set when it is so no more")),
+    }
+}
+
+/// A constant stands for what nobody tells apart. Where one table does tell it apart, another one's constant would fit nothing.
+fn drop_constants_for_what_differs(pack: &Pack, guess: &mut Guess) {
+    let is_constant = |relation: &str, column: &str, sql: &Guessed| {
+        let column = pack.relation(relation).and_then(|r| r.column(column));
+        column.is_some_and(|c| c.kind == Kind::Id && c.otherwise.as_deref() == Some(&sql.sql))
+    };
+    let mut differing = BTreeSet::new();
+    for relation in &guess.relations {
+        for (name, sql) in &relation.columns {
+            if sql.as_ref().is_some_and(|sql| !is_constant(&relation.name, name, sql)) {
+                differing.insert(name.clone());
+            }
+        }
+    }
+    for relation in &mut guess.relations {
+        let of = relation.name.clone();
+        for (name, sql) in &mut relation.columns {
+            if differing.contains(name) {
+                sql.take_if(|sql| is_constant(&of, name, sql));
+            }
+        }
+    }
+}
+
+impl Bound {
+    fn function(self) -> &'static str {
+        match self {
+            Bound::Lower => "lower",
+            Bound::Upper => "upper",
+        }
+    }
+}
+
+/// A string as SQL.
+pub(super) fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
