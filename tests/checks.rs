@@ -38,7 +38,7 @@ const SESSION: &str = "-- session:\n";
 #[test]
 fn every_bundled_check_finds_its_planted_rows_and_nothing_else() {
     let folders = folders(&project().join("checks"));
-    assert!(!folders.is_empty(), "{folders:?}");
+    assert!(folders.len() >= 3, "{folders:?}");
     let queue: Mutex<VecDeque<PathBuf>> = Mutex::new(folders.into());
     let problems = Mutex::new(Vec::new());
     let workers = thread::available_parallelism().map_or(2, |n| n.get().min(4));
@@ -177,13 +177,12 @@ impl Cluster {
         }
         drop(template);
         for (place, url) in self.urls("template") {
-            let run = self
-                .sandbox
-                .run(&format!("verify {} --url {url} --format json", folder.display()));
-            for result in run.json()["checks"].as_array().unwrap() {
+            let report = self.verify(folder.to_str().unwrap(), &url, &serde_json::Map::new());
+            for result in report["checks"].as_array().unwrap() {
                 let check = checks.iter().find(|check| check.id == result["id"]).unwrap();
-                let is_held = result["decision"] == "held" && result["count"] == 0;
-                if !is_held && self.decision(check, place, "held") == "held" {
+                // a condition may be for databases that have something more
+                let is_for_others = result["decision"] == "skipped" && check.requires.predicate.is_some();
+                if result["decision"] != self.decision(check, place, "held") && !is_for_others {
                     problems.push(format!(
                         "{} in a good state, on the {place}: {}",
                         check.id,
@@ -193,9 +192,7 @@ impl Cluster {
             }
         }
         for fixture in &fixtures {
-            let t = std::time::Instant::now();
             problems.extend(self.try_fixture(fixture));
-            eprintln!("{} {:?}", fixture.name, t.elapsed());
         }
         self.drop_database("template");
         problems
@@ -204,11 +201,6 @@ impl Cluster {
     fn try_fixture(&self, fixture: &Fixture) -> Vec<String> {
         self.primary.exec("create database planted template template");
         let before = self.shared();
-        for (name, value) in &fixture.params {
-            let value = value.as_str().unwrap();
-            self.primary
-                .exec(&format!("alter database planted set race.{name} = '{value}'"));
-        }
         let session = Database::connect(&self.url("planted"));
         session.exec(&fixture.text);
         let mut problems = Vec::new();
@@ -221,11 +213,7 @@ impl Cluster {
                     session
                 });
             }
-            let run = self.sandbox.run(&format!(
-                "verify {} --url {url} --sample 1000 --format json",
-                fixture.check.source.name
-            ));
-            let report = run.json();
+            let report = self.verify(&fixture.check.source.name, &url, &fixture.params);
             if let Some(problem) = self.judge(fixture, place, &report["checks"][0]) {
                 problems.push(format!("{}, on the {place}: {problem}", fixture.name));
             }
@@ -234,6 +222,17 @@ impl Cluster {
         self.tidy(&before);
         self.drop_database("planted");
         problems
+    }
+
+    fn verify(&self, checks: &str, url: &str, params: &serde_json::Map<String, Value>) -> Value {
+        let mut words = vec!["verify", checks, "--url", url, "--format", "json"];
+        words.extend(["--sample", "1000", "--allow-superuser"]);
+        let params: Vec<String> = params
+            .iter()
+            .map(|(name, value)| format!("--param={name}={}", value.as_str().unwrap()))
+            .collect();
+        words.extend(params.iter().map(String::as_str));
+        self.sandbox.run_command(self.sandbox.command_of(&words)).json()
     }
 
     fn judge(&self, fixture: &Fixture, place: &str, result: &Value) -> Option<String> {
@@ -248,11 +247,11 @@ impl Cluster {
             _ => "violated",
         };
         let decision = self.decision(&fixture.check, place, violated);
-        if decision == "skipped" {
-            return None;
-        }
         if result["decision"] != decision {
             return Some(format!("{decision} was expected, not {}", brief(result)));
+        }
+        if decision == "skipped" {
+            return None;
         }
         let keys = |is_pending: bool| {
             let findings = result["findings"].as_array().unwrap().iter();
@@ -308,6 +307,8 @@ impl Cluster {
     /// Removes what a fixture has made outside of its database.
     fn tidy(&self, before: &[Vec<String>]) {
         let planted = Database::connect(&self.url("planted"));
+        // the database may have settings by now
+        planted.exec("set role none");
         let mut made = self.shared();
         made.retain(|thing| !before.contains(thing));
         // a prepared transaction may hold locks
