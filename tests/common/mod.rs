@@ -20,6 +20,7 @@
 pub mod database;
 pub mod processes;
 pub mod run;
+pub mod standby;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
