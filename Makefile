@@ -1,7 +1,7 @@
 # make demo   race a hotel's last room: the right procedure holds, the broken one is caught
 # make test   all tests
 # make lint   what CI checks beside the tests
-# make matrix every bug and every scenario, 20 times each
+# make matrix every bug and every scenario, 20 times each (MATRIX_ONLY=last-room MATRIX_RUNS=5 make matrix)
 # make bench  how long it takes, how surely it shows a bug, how well schedules are kept, what it costs beside pgbench
 # Each installs a PostgreSQL server first if there is none.
 

@@ -8,7 +8,6 @@ use clap::Args;
 use crate::bundled::Folder;
 use crate::cli::exit::{self, Failure};
 use crate::cli::{Where, output};
-use crate::postgres::Target;
 use crate::source::FileError;
 use crate::verify::lint::{self, Level, Problem};
 use crate::verify::{self, Check, Options};
@@ -37,13 +36,13 @@ impl Lint {
         for (problems, twice) in problems.iter_mut().zip(twice(&checks)) {
             problems.extend(twice);
         }
-        if let Some(url) = &self.place.url {
+        if let Some(target) = self.place.flagged_target()? {
             let options = Options {
                 allow_superuser: true,
                 ..Options::default()
             };
             // nothing is run
-            let inspected = verify::inspect(&Target::parse(url)?, &checks, &options).await?;
+            let inspected = verify::inspect(&target, &checks, &options).await?;
             for (problems, more) in problems.iter_mut().zip(inspected) {
                 problems.extend(more);
             }
