@@ -1,5 +1,6 @@
 //! The command line: the only place that knows flags, the terminal and signals.
 
+mod check;
 mod checks;
 mod contend;
 pub mod exit;
@@ -34,6 +35,8 @@ enum Command {
     Contend(contend::Contend),
     /// Run checks: SQL that returns the rows that break an invariant
     Verify(verify::Verify),
+    /// Write checks: lint them, try them on their fixtures, print what is sent
+    Check(check::Check),
     /// Race a scenario at several sizes of its pool, or of its sessions: which size is enough?
     Sweep(sweep::Sweep),
     /// Keep a throwaway PostgreSQL running, to look inside with psql
@@ -105,6 +108,7 @@ pub fn main() -> ExitCode {
             match cli.command {
                 Command::Contend(command) => command.run().await,
                 Command::Verify(command) => command.run().await,
+                Command::Check(command) => command.run().await,
                 Command::Sweep(command) => command.run().await,
                 Command::Server(command) => command.run().await,
                 Command::Init(command) => command.run().await,

@@ -9,6 +9,8 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod hostile;
+
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -37,7 +39,7 @@ fn verify(sandbox: &Sandbox, server: &TestServer, checks: &[(&str, &str)], flags
         sandbox.write(&format!("checks/{id}.sql"), &check(id, severity, sql));
     }
     sandbox.run(&format!(
-        "verify checks --allow-superuser --url {} {flags}",
+        "verify checks --url {} {flags}",
         server.url()
     ))
 }
@@ -50,6 +52,14 @@ fn of<'a>(report: &'a Value, id: &str) -> &'a Value {
         .iter()
         .find(|check| check["id"] == id)
         .unwrap_or_else(|| panic!("no {id}: {checks:#?}"))
+}
+
+/// Whether a check was violated; held is the other thing that it may be.
+#[track_caller]
+fn violated(check: &Value) -> bool {
+    let decision = check["decision"].as_str().unwrap();
+    assert!(["held", "violated"].contains(&decision), "{check:#}");
+    decision == "violated"
 }
 
 fn sorted(list: &Value) -> Vec<String> {
@@ -69,7 +79,7 @@ fn every_bundled_check_finds_its_planted_rows_and_nothing_else() {
         template.exec(&fs::read_to_string(project().join("sql/hotel").join(file)).unwrap());
     }
     let fresh = sandbox
-        .run(&format!("verify hotel --allow-superuser --url {url} --format json"))
+        .run(&format!("verify hotel --url {url} --format json"))
         .exits(0)
         .json();
     drop(template);
@@ -106,7 +116,7 @@ fn every_bundled_check_finds_its_planted_rows_and_nothing_else() {
         Database::connect(&url).exec(&fixture);
 
         let run = sandbox.run(&format!(
-            "verify hotel/{name} --allow-superuser --url {url} --sample 100 --format json"
+            "verify hotel/{name} --url {url} --sample 100 --format json"
         ));
         let report = run.json();
         let check = &report["checks"][0];
@@ -225,7 +235,7 @@ fn ctrl_c_ends_the_checks_with_a_report_and_on_the_server_too() {
         sandbox.write(&format!("checks/{id}.sql"), &check(id, "", sql));
     }
     let run = sandbox.start(&format!(
-        "verify checks --allow-superuser --timeout 10m --jobs 1 --url {} --format json",
+        "verify checks --timeout 10m --jobs 1 --url {} --format json",
         server.url()
     ));
     let sleeping = "exists (select from pg_stat_activity where wait_event = 'PgSleep')";
@@ -269,7 +279,7 @@ fn a_key_column_that_the_check_does_not_return_is_named() {
     );
     let report = sandbox
         .run(&format!(
-            "verify keyless.sql --allow-superuser --url {} --format json",
+            "verify keyless.sql --url {} --format json",
             server.url()
         ))
         .exits(3)
@@ -413,7 +423,7 @@ fn checks_see_nothing_of_what_is_committed_after_they_began() {
     }
     server.exec("select pg_advisory_lock(42)");
     let run = sandbox.start(&format!(
-        "verify checks --allow-superuser --jobs 2 --url {} --format json",
+        "verify checks --jobs 2 --url {} --format json",
         server.url()
     ));
     let waiting = "(select count(*) from pg_locks where locktype = 'advisory' and not granted)";
@@ -429,7 +439,7 @@ fn checks_see_nothing_of_what_is_committed_after_they_began() {
     }
     let again = sandbox
         .run(&format!(
-            "verify checks --allow-superuser --url {} --format json",
+            "verify checks --url {} --format json",
             server.url()
         ))
         .exits(2)
@@ -461,7 +471,7 @@ fn all_checks_see_the_same_moment_of_a_busy_database() {
         wait_until("the writer writes", Duration::from_secs(20), || count() > 0);
         let before = count();
         let run = sandbox.run(&format!(
-            "verify checks --allow-superuser --jobs 8 --url {url} --format json"
+            "verify checks --jobs 8 --url {url} --format json"
         ));
         let after = count();
         stop.store(true, Ordering::Relaxed);

@@ -73,6 +73,9 @@ pub struct Check {
     pub params: BTreeMap<String, String>,
     /// Walks a large table in ranges of a key.
     pub chunk: Option<Chunk>,
+    /// Whether it sees what row-level security shows of the tables. Otherwise rows that a policy may hide are an error: a check that sees
+    /// a part of the rows would hold for the wrong reason.
+    pub row_security: bool,
     /// Whom to ask.
     pub owner: Option<String>,
     /// What to do about a finding: a sentence, a path or a URL.

@@ -13,6 +13,7 @@ mod board;
 mod case;
 mod chunk;
 mod databases;
+mod inspect;
 mod judge;
 mod limit;
 mod look;
@@ -36,6 +37,7 @@ use snapshot::{Shared, Worker};
 use worker::Shift;
 
 pub use databases::{Found, Named, run_all};
+pub use inspect::inspect;
 
 /// How long checks may go on after a stop was asked for.
 const STOP_GRACE: Duration = Duration::from_secs(1);
