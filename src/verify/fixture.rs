@@ -33,7 +33,10 @@ const FOLDER: &str = "fixtures";
 pub fn folder_of(check: &Check) -> (Folder, String) {
     let name = check.source.name.strip_suffix(" (bundled)");
     let path = Path::new(name.unwrap_or(&check.source.name));
-    let stem = path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
+    let stem = path
+        .file_stem()
+        .map(|s| s.to_string_lossy().into_owned())
+        .unwrap_or_default();
     let parent = path.parent().unwrap_or(Path::new(""));
     let folder = match name {
         Some(_) => {
@@ -86,11 +89,13 @@ fn read(source: Source) -> Result<Fixture, FileError> {
             break;
         };
         let wrong = |error: serde_json::Error, expected: &str| {
-            source.error(span.clone(), error.to_string()).label(format!("expected {expected}"))
+            source
+                .error(span.clone(), error.to_string())
+                .label(format!("expected {expected}"))
         };
         let keys = |text: &str| {
-            let mut keys: Vec<Key> =
-                serde_json::from_str(text).map_err(|error| wrong(error, "keys like [[\"1\", \"2030-06-01\"], [\"2\", null]]"))?;
+            let mut keys: Vec<Key> = serde_json::from_str(text)
+                .map_err(|error| wrong(error, "keys like [[\"1\", \"2030-06-01\"], [\"2\", null]]"))?;
             keys.sort();
             Ok::<_, FileError>(keys)
         };
@@ -100,12 +105,15 @@ fn read(source: Source) -> Result<Fixture, FileError> {
         } else if let Some(text) = comment.strip_prefix("pending:") {
             pending = keys(text)?;
         } else if let Some(text) = comment.strip_prefix("params:") {
-            params = serde_json::from_str(text).map_err(|error| wrong(error, "parameters like {\"hold_ttl\": \"0s\"}"))?;
+            params =
+                serde_json::from_str(text).map_err(|error| wrong(error, "parameters like {\"hold_ttl\": \"0s\"}"))?;
         }
     }
     let Some(finds) = finds else {
         let error = source.error(0..0, "this fixture doesn't say what the check must find");
-        return Err(error.help("begin it with `-- finds: [[\"1\"], [\"2\"]]`, the keys as text, or `-- finds: []`").into());
+        return Err(error
+            .help("begin it with `-- finds: [[\"1\"], [\"2\"]]`, the keys as text, or `-- finds: []`")
+            .into());
     };
     Ok(Fixture {
         source,
@@ -137,7 +145,11 @@ impl Fixture {
         };
         let (finds, pending) = (sorted(&result.keys), sorted(&result.keys_pending));
         if finds != self.finds {
-            return Some(format!("it must find {}, and finds {}", shown(&self.finds), shown(&finds)));
+            return Some(format!(
+                "it must find {}, and finds {}",
+                shown(&self.finds),
+                shown(&finds)
+            ));
         }
         (pending != self.pending).then(|| {
             let (expected, found) = (shown(&self.pending), shown(&pending));

@@ -36,7 +36,10 @@ pub struct Problem {
 
 impl Problem {
     pub(super) fn new(level: Level, text: impl Into<String>) -> Problem {
-        Problem { level, text: text.into() }
+        Problem {
+            level,
+            text: text.into(),
+        }
     }
 }
 
@@ -56,28 +59,41 @@ pub fn lint(check: &Check) -> Vec<Problem> {
     }
     let words: Vec<String> = words(&body).collect();
     if !words.windows(2).any(|pair| pair[0] == "order" && pair[1] == "by") {
-        add(Level::Note, "it has no ORDER BY: which of many rows are shown is chance".into());
+        add(
+            Level::Note,
+            "it has no ORDER BY: which of many rows are shown is chance".into(),
+        );
     }
     let mut thresholds = check.warn_if.iter().chain(&check.error_if);
     match (thresholds.any(|t| t.is_percentage), &check.of) {
-        (true, None) => add(Level::Error, "a percentage of what? Add `of`, a query of one number".into()),
+        (true, None) => add(
+            Level::Error,
+            "a percentage of what? Add `of`, a query of one number".into(),
+        ),
         (false, Some(_)) => add(Level::Warning, "`of` is not used: no threshold is a percentage".into()),
         _ => {}
     }
     let read = read_params(&check.source.text);
     for name in check.params.keys().filter(|name| !read.contains(name)) {
-        add(Level::Warning, format!("nothing reads the parameter `{name}` (current_setting('race.{name}'))"));
+        add(
+            Level::Warning,
+            format!("nothing reads the parameter `{name}` (current_setting('race.{name}'))"),
+        );
     }
     let of_chunk = ["chunk_from", "chunk_to"];
     for name in &read {
         let is_given = check.params.contains_key(name) || check.chunk.is_some() && of_chunk.contains(&&**name);
         if !is_given {
-            add(Level::Error, format!("it reads `race.{name}`, which `params` doesn't give"));
+            add(
+                Level::Error,
+                format!("it reads `race.{name}`, which `params` doesn't give"),
+            );
         }
     }
     if check.chunk.is_some() {
         for name in of_chunk.iter().filter(|name| !read.iter().any(|r| r == *name)) {
-            let why = format!("it is walked in ranges and doesn't read `race.{name}`: each range would find the same rows");
+            let why =
+                format!("it is walked in ranges and doesn't read `race.{name}`: each range would find the same rows");
             add(Level::Error, why);
         }
     }
@@ -90,7 +106,10 @@ fn read_params(text: &str) -> Vec<String> {
     let mut found = Vec::new();
     for line in sql {
         for part in line.split("'race.").skip(1) {
-            let name: String = part.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
+            let name: String = part
+                .chars()
+                .take_while(|c| c.is_ascii_alphanumeric() || *c == '_')
+                .collect();
             if !name.is_empty() && !found.contains(&name) {
                 found.push(name);
             }
@@ -108,7 +127,10 @@ mod tests {
         let lines: String = header.lines().map(|l| format!("-- {l}\n")).collect();
         let text = format!("-- /// db-race check\n-- id = 'a'\n-- title = 't'\n{lines}-- ///\n{sql}");
         let check = Check::parse(Source::new("a.sql", text)).unwrap();
-        lint(&check).into_iter().map(|p| format!("{}: {}", p.level.name(), p.text)).collect()
+        lint(&check)
+            .into_iter()
+            .map(|p| format!("{}: {}", p.level.name(), p.text))
+            .collect()
     }
 
     #[test]
@@ -120,11 +142,31 @@ mod tests {
             (key, "select 1 as id", "note: it has no ORDER BY"),
             (key, "select 1 as id; select 2 order by 1", "error: it has 2 statements"),
             (key, "-- nothing", "error: it has no statement"),
-            ("key = ['id']\nerror_if = '> 1%'", "select 1 as id order by 1", "error: a percentage of what"),
-            ("key = ['id']\nof = 'select 1'", "select 1 as id order by 1", "warning: `of` is not used"),
-            ("key = ['id']\nparams = { a = '1' }", "select 1 as id order by 1", "parameter `a`"),
-            (key, "select current_setting('race.b') as id order by 1", "error: it reads `race.b`"),
-            ("key = ['id']\nchunk = { relation = 't', key = 'id' }", "select 1 as id order by 1", "`race.chunk_to`"),
+            (
+                "key = ['id']\nerror_if = '> 1%'",
+                "select 1 as id order by 1",
+                "error: a percentage of what",
+            ),
+            (
+                "key = ['id']\nof = 'select 1'",
+                "select 1 as id order by 1",
+                "warning: `of` is not used",
+            ),
+            (
+                "key = ['id']\nparams = { a = '1' }",
+                "select 1 as id order by 1",
+                "parameter `a`",
+            ),
+            (
+                key,
+                "select current_setting('race.b') as id order by 1",
+                "error: it reads `race.b`",
+            ),
+            (
+                "key = ['id']\nchunk = { relation = 't', key = 'id' }",
+                "select 1 as id order by 1",
+                "`race.chunk_to`",
+            ),
         ] {
             let found = problems(header, sql);
             assert!(found.iter().any(|p| p.contains(shown)), "{shown}: {found:?}");

@@ -107,17 +107,29 @@ fn hostile_checks_change_nothing_and_each_has_its_own_verdict() {
     let columns: Vec<String> = (1..=1600).map(|i| format!("{i} as c{i}")).collect();
     let wide = format!("select {}", columns.join(", "));
     let undecided: &[(&str, &str, &str)] = &[
-        ("insert", "insert into t values (0) returning id", "no query but `insert`"),
+        (
+            "insert",
+            "insert into t values (0) returning id",
+            "no query but `insert`",
+        ),
         ("update", "update t set note = '' returning id", "no query but `update`"),
         ("delete", "delete from t returning id", "no query but `delete`"),
         ("truncate", "truncate t", "no query but `truncate`"),
         ("drop", "drop table t", "no query but `drop`"),
         ("create", "create table new as select 1 as id", "no query but `create`"),
         ("select_into", "select id into new from t", "INTO"),
-        ("cte", "with gone as (delete from t returning id) select id from gone", "data-modifying"),
+        (
+            "cte",
+            "with gone as (delete from t returning id) select id from gone",
+            "data-modifying",
+        ),
         ("function", "select writes() as id", "read-only transaction"),
         ("definer", "select writes_as_owner() as id", "read-only transaction"),
-        ("immutable", "select says_it_is_immutable() as id", "read-only transaction"),
+        (
+            "immutable",
+            "select says_it_is_immutable() as id",
+            "read-only transaction",
+        ),
         ("temp", "select makes_temp() as id", "read-only transaction"),
         ("nextval", "select nextval('s') as id", "read-only transaction"),
         ("setval", "select setval('s', 99) as id", "read-only transaction"),
@@ -126,20 +138,56 @@ fn hostile_checks_change_nothing_and_each_has_its_own_verdict() {
         ("set_transaction", "select sets_transaction() as id", "read-write mode"),
         ("commits", "select commits() as id", "invalid transaction termination"),
         ("calls", "call calls()", "no query but `call`"),
-        ("several", "select 1 as id where false; delete from t", "more than one statement"),
+        (
+            "several",
+            "select 1 as id where false; delete from t",
+            "more than one statement",
+        ),
         ("leaves", "commit; delete from t; begin", "more than one statement"),
-        ("breaks_out", "select 1 as id) as x; delete from t; --", "more than one statement"),
+        (
+            "breaks_out",
+            "select 1 as id) as x; delete from t; --",
+            "more than one statement",
+        ),
         ("breaks_out_alone", "select 1 as id) select (1", "syntax error"),
-        ("block", "do $$ begin commit; delete from t; end $$", "no query but `do`"),
+        (
+            "block",
+            "do $$ begin commit; delete from t; end $$",
+            "no query but `do`",
+        ),
         ("prepares", "prepare gone as delete from t", "no query but `prepare`"),
         ("executes", "execute gone", "no query but `execute`"),
-        ("hold", "declare mine cursor with hold for select 1", "no query but `declare`"),
+        (
+            "hold",
+            "declare mine cursor with hold for select 1",
+            "no query but `declare`",
+        ),
         ("explains", "explain analyze delete from t", "no query but `explain`"),
-        ("program", "copy t to program 'touch /tmp/db-race-hostile'", "no query but `copy`"),
-        ("program_inside", "select runs_program() as id", "pg_execute_server_program"),
-        ("becomes", "select becomes('postgres') as id", "permission denied to set role"),
-        ("sets_role", "select set_config('role', 'postgres', true) as id", "permission denied to set role"),
-        ("reads_files", "select pg_read_file('/etc/passwd') as id", "permission denied"),
+        (
+            "program",
+            "copy t to program 'touch /tmp/db-race-hostile'",
+            "no query but `copy`",
+        ),
+        (
+            "program_inside",
+            "select runs_program() as id",
+            "pg_execute_server_program",
+        ),
+        (
+            "becomes",
+            "select becomes('postgres') as id",
+            "permission denied to set role",
+        ),
+        (
+            "sets_role",
+            "select set_config('role', 'postgres', true) as id",
+            "permission denied to set role",
+        ),
+        (
+            "reads_files",
+            "select pg_read_file('/etc/passwd') as id",
+            "permission denied",
+        ),
         ("locks", "lock table t in access exclusive mode", "no query but `lock`"),
         ("listens", "listen a", "no query but `listen`"),
         ("vacuum", "vacuum t", "no query but `vacuum`"),
@@ -147,26 +195,54 @@ fn hostile_checks_change_nothing_and_each_has_its_own_verdict() {
         ("too_deep", "select too_deep(1) as id", "stack depth limit"),
         ("sleeps", "select 1 as id from pg_sleep(600)", "longer than 2s"),
         ("no_timeout", "select resets_timeout() as id", "longer than 2s"),
-        ("never_ends", "select never_ends() as id", "ignored that it was cancelled"),
-        ("recursion", "with recursive r (n) as (select 1 union all select n + 1 from r) select max(n) as id from r", "longer than 2s"),
-        ("cross_join", "select count(*) as id from t a, t b, t c, t d, t e, t f, t g", "longer than 2s"),
-        ("ends_itself", "select pg_terminate_backend(pg_backend_pid()) as id", "connection was lost"),
+        (
+            "never_ends",
+            "select never_ends() as id",
+            "ignored that it was cancelled",
+        ),
+        (
+            "recursion",
+            "with recursive r (n) as (select 1 union all select n + 1 from r) select max(n) as id from r",
+            "longer than 2s",
+        ),
+        (
+            "cross_join",
+            "select count(*) as id from t a, t b, t c, t d, t e, t f, t g",
+            "longer than 2s",
+        ),
+        (
+            "ends_itself",
+            "select pg_terminate_backend(pg_backend_pid()) as id",
+            "connection was lost",
+        ),
         ("too_wide", "select wide(1200000000) as id", "invalid memory alloc"),
     ];
     let decided: &[(&str, &str, u64)] = &[
         ("quietly", "select writes_quietly() as id", 1),
         ("notifies", "select pg_notify('a', 'b') as id", 1),
         ("advisory", "select pg_advisory_lock(1) as id", 1),
-        ("ten_million", "select n as id, wide(100) as x from generate_series(1, 10000000) n", 1000),
+        (
+            "ten_million",
+            "select n as id, wide(100) as x from generate_series(1, 10000000) n",
+            1000,
+        ),
         ("giant_value", "select 1 as id, wide(300000000) as x", 1),
         ("giant_key", "select wide(300000000) as id", 1),
         ("1600_columns", &wide, 1),
         ("same_names", "select 1 as id, 2 as id, 3 as x, 4 as x", 1),
         ("no_name", "select 1 as id, 2, 3", 1),
-        ("ends_others", "select pg_terminate_backend(pid) as id from pg_stat_activity
-            where application_name like 'db-race/%' and pid <> pg_backend_pid()", 1),
-        ("cancels_others", "select pg_cancel_backend(pid) as id from pg_stat_activity
-            where usename = 'guest' and pid <> pg_backend_pid() and false", 0),
+        (
+            "ends_others",
+            "select pg_terminate_backend(pid) as id from pg_stat_activity
+            where application_name like 'db-race/%' and pid <> pg_backend_pid()",
+            1,
+        ),
+        (
+            "cancels_others",
+            "select pg_cancel_backend(pid) as id from pg_stat_activity
+            where usename = 'guest' and pid <> pg_backend_pid() and false",
+            0,
+        ),
         ("z_last", "select id from t order by id", 100),
     ];
     assert!(undecided.len() + decided.len() >= 30);
@@ -189,7 +265,10 @@ fn hostile_checks_change_nothing_and_each_has_its_own_verdict() {
     for (id, _, why) in undecided {
         let check = of(&report, id);
         let reason = check["reason"].as_str().unwrap_or_default();
-        assert!(check["decision"] == "could_not_decide" && reason.contains(why), "{why}: {check:#}");
+        assert!(
+            check["decision"] == "could_not_decide" && reason.contains(why),
+            "{why}: {check:#}"
+        );
     }
     for (id, _, count) in decided {
         let check = of(&report, id);
@@ -201,7 +280,10 @@ fn hostile_checks_change_nothing_and_each_has_its_own_verdict() {
     }
     let value = of(&report, "giant_value")["findings"][0]["row"][1][1].as_str().unwrap();
     assert!(value.ends_with('…') && value.len() < 10_000, "it is cut");
-    assert!(server.is("not exists (select from pg_stat_activity where usename = 'guest')"), "nobody is left");
+    assert!(
+        server.is("not exists (select from pg_stat_activity where usename = 'guest')"),
+        "nobody is left"
+    );
 }
 
 #[test]
@@ -215,15 +297,26 @@ fn hostile_files_are_refused_at_their_place() {
         ("latin.sql", [good.as_bytes(), b"-- \xe9\n"].concat(), "not UTF-8"),
         ("nul.sql", [good.as_bytes(), b"-- \0\n"].concat(), "nul.sql:6:"),
         ("deep.sql", check("c", &nested, "select 1").into_bytes(), "deep.sql:4:"),
-        ("dotted.sql", check("c", &dotted, "select 1").into_bytes(), "dotted.sql:4:"),
+        (
+            "dotted.sql",
+            check("c", &dotted, "select 1").into_bytes(),
+            "dotted.sql:4:",
+        ),
         ("huge.sql", check("c", "", &huge).into_bytes(), "larger than 4 MiB"),
         ("empty.sql", Vec::new(), "no `-- /// db-race check` block"),
         ("id.sql", check("c d", "", "select 1").into_bytes(), "id.sql:2:"),
     ] {
         sandbox.write(name, "");
         fs::write(sandbox.dir().join(name), bytes).unwrap();
-        let run = run_small(&sandbox, &format!("verify {name} --url postgresql://x@/x?host=/nowhere")).exits(64);
+        let run = run_small(
+            &sandbox,
+            &format!("verify {name} --url postgresql://x@/x?host=/nowhere"),
+        )
+        .exits(64);
         let run = run.complains(&[name, shown]);
-        assert!(run.stderr.len() < 1_000_000, "{name}: the message is as long as the file");
+        assert!(
+            run.stderr.len() < 1_000_000,
+            "{name}: the message is as long as the file"
+        );
     }
 }

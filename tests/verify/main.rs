@@ -38,10 +38,7 @@ fn verify(sandbox: &Sandbox, server: &TestServer, checks: &[(&str, &str)], flags
         };
         sandbox.write(&format!("checks/{id}.sql"), &check(id, severity, sql));
     }
-    sandbox.run(&format!(
-        "verify checks --url {} {flags}",
-        server.url()
-    ))
+    sandbox.run(&format!("verify checks --url {} {flags}", server.url()))
 }
 
 /// What became of a check.
@@ -115,9 +112,7 @@ fn every_bundled_check_finds_its_planted_rows_and_nothing_else() {
         let url = server.url_of(&format!("postgres@/{name}"));
         Database::connect(&url).exec(&fixture);
 
-        let run = sandbox.run(&format!(
-            "verify hotel/{name} --url {url} --sample 100 --format json"
-        ));
+        let run = sandbox.run(&format!("verify hotel/{name} --url {url} --sample 100 --format json"));
         let report = run.json();
         let check = &report["checks"][0];
         let code = if check["severity"] == "warn" { 1 } else { 2 };
@@ -278,10 +273,7 @@ fn a_key_column_that_the_check_does_not_return_is_named() {
         ),
     );
     let report = sandbox
-        .run(&format!(
-            "verify keyless.sql --url {} --format json",
-            server.url()
-        ))
+        .run(&format!("verify keyless.sql --url {} --format json", server.url()))
         .exits(3)
         .json();
     let reason = report["checks"][0]["reason"].as_str().unwrap();
@@ -422,10 +414,7 @@ fn checks_see_nothing_of_what_is_committed_after_they_began() {
         sandbox.write(&format!("checks/{name}.sql"), &check(name, "", sql));
     }
     server.exec("select pg_advisory_lock(42)");
-    let run = sandbox.start(&format!(
-        "verify checks --jobs 2 --url {} --format json",
-        server.url()
-    ));
+    let run = sandbox.start(&format!("verify checks --jobs 2 --url {} --format json", server.url()));
     let waiting = "(select count(*) from pg_locks where locktype = 'advisory' and not granted)";
     wait_until("two checks wait", Duration::from_secs(20), || {
         server.is(&format!("{waiting} = 2"))
@@ -438,10 +427,7 @@ fn checks_see_nothing_of_what_is_committed_after_they_began() {
         assert_eq!(of(&report, id)["decision"], "held", "{id}");
     }
     let again = sandbox
-        .run(&format!(
-            "verify checks --url {} --format json",
-            server.url()
-        ))
+        .run(&format!("verify checks --url {} --format json", server.url()))
         .exits(2)
         .json();
     assert_eq!(of(&again, "c")["count"], 1, "the change is there");
@@ -470,9 +456,7 @@ fn all_checks_see_the_same_moment_of_a_busy_database() {
         let count = || server.value("select n from counter").parse::<u64>().unwrap();
         wait_until("the writer writes", Duration::from_secs(20), || count() > 0);
         let before = count();
-        let run = sandbox.run(&format!(
-            "verify checks --jobs 8 --url {url} --format json"
-        ));
+        let run = sandbox.run(&format!("verify checks --jobs 8 --url {url} --format json"));
         let after = count();
         stop.store(true, Ordering::Relaxed);
         let report = run.exits(2).json();

@@ -48,7 +48,10 @@ impl Lint {
                 problems.extend(more);
             }
         }
-        let mut lines = wrong.iter().map(|error| format!("error: {error}\n")).collect::<Vec<_>>();
+        let mut lines = wrong
+            .iter()
+            .map(|error| format!("error: {error}\n"))
+            .collect::<Vec<_>>();
         for (check, problems) in checks.iter().zip(&problems) {
             lines.extend(problems.iter().map(|p| line(check, p)));
         }
@@ -73,7 +76,11 @@ impl Lint {
 
 /// In the form that editors and compilers know.
 fn line(check: &Check, problem: &Problem) -> String {
-    let name = check.source.name.strip_suffix(" (bundled)").unwrap_or(&check.source.name);
+    let name = check
+        .source
+        .name
+        .strip_suffix(" (bundled)")
+        .unwrap_or(&check.source.name);
     format!(
         "{name}:{}: {}: {}: {}",
         check.statement_line(),
@@ -102,7 +109,10 @@ fn each(name: &str) -> Result<Vec<Result<Vec<Check>, FileError>>, Failure> {
     if files.is_empty() {
         return Ok(vec![verify::find(name, here)]);
     }
-    Ok(files.iter().map(|file| verify::find(&file.display().to_string(), here)).collect())
+    Ok(files
+        .iter()
+        .map(|file| verify::find(&file.display().to_string(), here))
+        .collect())
 }
 
 fn walk(folder: &Folder, path: &Path, files: &mut Vec<PathBuf>) -> Result<(), FileError> {
@@ -120,7 +130,9 @@ fn twice(checks: &[Check]) -> Vec<Option<Problem>> {
     let mut known: BTreeMap<&str, &Check> = BTreeMap::new();
     let mut found = Vec::new();
     for check in checks {
-        let other = known.get(check.id.as_str()).filter(|other| other.source.name != check.source.name);
+        let other = known
+            .get(check.id.as_str())
+            .filter(|other| other.source.name != check.source.name);
         found.push(other.map(|other| Problem {
             level: Level::Error,
             text: format!("{} has the same id", other.source.name),

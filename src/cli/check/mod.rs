@@ -41,7 +41,10 @@ impl Check {
 
 fn role() -> Result<u8, Failure> {
     let Some(source) = Shelf::Sql.file("roles/db_race_check.sql") else {
-        return Err(Failure::new(exit::USAGE, "sql/roles/db_race_check.sql is not in this binary"));
+        return Err(Failure::new(
+            exit::USAGE,
+            "sql/roles/db_race_check.sql is not in this binary",
+        ));
     };
     output::print(source.text.trim_end())?;
     Ok(exit::HELD)

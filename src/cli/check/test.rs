@@ -70,7 +70,10 @@ impl Test {
             }
         }
         let right = checks.len() - wrong - skipped;
-        lines.push(format!("{} checks: {right} right, {wrong} wrong, {skipped} skipped", checks.len()));
+        lines.push(format!(
+            "{} checks: {right} right, {wrong} wrong, {skipped} skipped",
+            checks.len()
+        ));
         output::print(&lines.join("\n"))?;
         Ok(match (wrong, skipped) {
             _ if stop.is_requested() => exit::INTERRUPTED,
@@ -89,7 +92,9 @@ impl Test {
         ];
         ServerOptions {
             bin_dir: self.pg_bin.clone(),
-            settings: settings.map(|(name, value)| (name.to_string(), value.to_string())).to_vec(),
+            settings: settings
+                .map(|(name, value)| (name.to_string(), value.to_string()))
+                .to_vec(),
             ..ServerOptions::default()
         }
     }
@@ -117,7 +122,10 @@ async fn try_all(server: &Target, checks: &[Check], stop: &Stop) -> Result<Vec<T
         if installed.as_ref() != Some(&folder) {
             let again = format!("drop database if exists {TEMPLATE} with (force)");
             admin.batch_execute(&again).await.map_err(failed)?;
-            admin.batch_execute(&format!("create database {TEMPLATE}")).await.map_err(failed)?;
+            admin
+                .batch_execute(&format!("create database {TEMPLATE}"))
+                .await
+                .map_err(failed)?;
             install(&server.database(TEMPLATE), &folder).await?;
             installed = Some(folder);
         }
@@ -181,7 +189,10 @@ async fn install(target: &Target, folder: &Folder) -> Result<(), Failure> {
                 Folder::Disk(path) => std::path::absolute(path).unwrap_or_else(|_| path.clone()),
                 Folder::Bundled(_, path) => path.into(),
             };
-            let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+            let name = path
+                .file_name()
+                .map(|n| n.to_string_lossy().into_owned())
+                .unwrap_or_default();
             match Shelf::Sql.folders().contains(&name) {
                 true => System::find(&name, Path::new("/nonexistent"))?.files,
                 false => Vec::new(),
@@ -219,13 +230,11 @@ async fn on(
     looked
 }
 
-async fn look(
-    target: &Target,
-    fixture: Option<&Fixture>,
-    check: &Check,
-    stop: &Stop,
-) -> Result<CheckResult, Broken> {
-    let session = target.connect("fixture").await.map_err(|error| Broken::Server(error.into()))?;
+async fn look(target: &Target, fixture: Option<&Fixture>, check: &Check, stop: &Stop) -> Result<CheckResult, Broken> {
+    let session = target
+        .connect("fixture")
+        .await
+        .map_err(|error| Broken::Server(error.into()))?;
     if let Some(fixture) = fixture {
         let made = run(&session, &fixture.source).await;
         made.map_err(|error| Broken::Fixture(error.to_string()))?;
@@ -254,7 +263,9 @@ async fn clear(target: &Target, admin: &Client) -> Result<(), tokio_postgres::Er
         }
         inside.query(SLOTS, &[]).await?;
     }
-    admin.batch_execute(&format!("drop database {DATABASE} with (force)")).await?;
+    admin
+        .batch_execute(&format!("drop database {DATABASE} with (force)"))
+        .await?;
     for row in admin.query(ROLES, &[]).await? {
         admin.batch_execute(row.get(0)).await?;
     }

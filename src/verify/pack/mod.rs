@@ -360,7 +360,7 @@ mod tests {
         let map = Source::new("booking.toml", block(1, "toml"));
         let mapped = super::checks(&map, &[]).unwrap();
         let runs = |id: &str| mapped.iter().any(|c| c.id == id && c.missing.is_none());
-        assert!(runs("booking.overlap") && !runs("booking.two_in_a_slot"));
+        assert!(runs("berths.overlap") && !runs("berths.two_in_a_slot"));
 
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("my-pack")).unwrap();

@@ -1,8 +1,8 @@
 //! What a server says of checks without running them.
 
 use serde_json::Value;
-use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::Client;
+use tokio_postgres::types::{ToSql, Type};
 
 use super::board::Range;
 use super::look::{self, Look, Trouble};
@@ -79,13 +79,17 @@ async fn look_at(client: &Client, check: &Check, options: &Options, taken_at: &s
             false => Trouble::Server(error),
         }
     })?;
-    let plan = read_text(&row, 0).and_then(|text| serde_json::from_str(&text).ok()).unwrap_or(Value::Null);
+    let plan = read_text(&row, 0)
+        .and_then(|text| serde_json::from_str(&text).ok())
+        .unwrap_or(Value::Null);
     let mut tables = Vec::new();
     read_whole(&plan, &mut tables);
     let mut problems = Vec::new();
     for (schema, name) in tables {
         let size = "SELECT reltuples FROM pg_catalog.pg_class WHERE relnamespace = to_regnamespace(quote_ident($1)) AND relname = $2";
-        let row = client.query_typed_opt(size, &[(&schema, Type::TEXT), (&name, Type::TEXT)]).await?;
+        let row = client
+            .query_typed_opt(size, &[(&schema, Type::TEXT), (&name, Type::TEXT)])
+            .await?;
         let rows: f32 = row.map_or(Ok(0.0), |row| row.try_get(0))?;
         if rows >= MANY_ROWS && check.chunk.is_none() {
             problems.push(Problem::new(
@@ -120,7 +124,8 @@ mod tests {
     #[test]
     fn sequential_scans_are_found_wherever_they_are_in_a_plan() {
         let scan = serde_json::json!({"Node Type": "Seq Scan", "Schema": "public", "Relation Name": "t"});
-        let plan = serde_json::json!([{"Plan": {"Node Type": "Sort", "Plans": [scan, {"Node Type": "Index Scan"}, scan]}}]);
+        let plan =
+            serde_json::json!([{"Plan": {"Node Type": "Sort", "Plans": [scan, {"Node Type": "Index Scan"}, scan]}}]);
         let mut found = Vec::new();
         read_whole(&plan, &mut found);
         assert_eq!(found, [("public".to_string(), "t".to_string())]);
