@@ -121,7 +121,10 @@ fn text_has_the_commands_that_run_each() {
     }
     let pack_of = |check: &Value| {
         let folder = check["id"].as_str().unwrap().split('.').next().unwrap().to_string();
-        packs.iter().find(|pack| pack["name"] == *folder).map(|_| folder)
+        packs
+            .iter()
+            .find(|pack| pack["name"] == folder.as_str())
+            .map(|_| folder)
     };
     for check in all["checks"].as_array().unwrap() {
         let name = check["id"].as_str().unwrap().replace('.', "/");

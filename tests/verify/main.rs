@@ -9,6 +9,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod fields;
 mod hostile;
 
 use std::fs;
