@@ -141,7 +141,7 @@ struct Cluster {
 
 impl Cluster {
     fn new() -> Cluster {
-        let sandbox = Sandbox::new();
+        let sandbox = Sandbox::in_memory();
         let primary = sandbox.server_with(Options {
             settings: SETTINGS.map(|(name, value)| (name.into(), value.into())).to_vec(),
             ..Options::default()
