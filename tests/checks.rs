@@ -61,6 +61,33 @@ fn every_bundled_check_finds_its_planted_rows_and_nothing_else() {
     assert!(problems.is_empty(), "{}", problems.join("\n"));
 }
 
+#[test]
+fn no_bundled_system_has_anything_wrong_in_its_structure() {
+    let cluster = Cluster::new();
+    for system in entries(&project().join("sql"))
+        .into_iter()
+        .filter(|path| path.join("schema.sql").is_file())
+    {
+        cluster.primary.exec("create database system");
+        let database = Database::connect(&cluster.url("system"));
+        for file in schema(&system) {
+            database.exec(&fs::read_to_string(file).unwrap());
+        }
+        for (place, url) in cluster.urls("system") {
+            let report = cluster.verify("structure", &url, &serde_json::Map::new());
+            let wrong: Vec<&Value> = report["checks"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .filter(|check| !["held", "skipped"].contains(&check["decision"].as_str().unwrap()))
+                .collect();
+            assert!(wrong.is_empty(), "{} on the {place}: {wrong:#?}", system.display());
+        }
+        drop(database);
+        cluster.drop_database("system");
+    }
+}
+
 /// The folders below one that hold checks, those with the most fixtures first.
 fn folders(dir: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
