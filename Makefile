@@ -2,7 +2,7 @@
 # make test   all tests, and those of checks on the newest PostgreSQL as well
 # make test-versions  the tests of checks on PostgreSQL 13 to 18, which are fetched (Linux on x86-64)
 # make lint   what CI checks beside the tests
-# make matrix every bug and every scenario, 20 times each
+# make matrix every bug and every scenario, 20 times each (MATRIX_ONLY=last-room MATRIX_RUNS=5 make matrix)
 # make bench  how long it takes, how surely it shows a bug, how well schedules are kept, what it costs beside pgbench
 # Each installs a PostgreSQL server first if there is none.
 

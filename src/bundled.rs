@@ -63,9 +63,11 @@ impl Shelf {
         paths
     }
 
-    /// The names of the folders on the shelf: the bundled systems.
+    /// The names of the folders on the shelf; of those with SQL, the bundled systems.
     pub fn folders(self) -> Vec<String> {
-        self.folders_in("")
+        let mut names = self.folders_in("");
+        names.retain(|name| self != Shelf::Sql || self.dir().get_file(format!("{name}/schema.sql")).is_some());
+        names
     }
 
     /// The paths of the folders directly in a folder, sorted.

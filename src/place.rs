@@ -50,7 +50,9 @@ pub enum PlaceError {
     #[error("interrupted before there was a database to run on")]
     Interrupted,
     /// There is nothing to run on.
-    #[error("{0} names no system, so it needs a database: give --url or set DATABASE_URL")]
+    #[error(
+        "{0} names no system, so it needs a database: give --url, -h or -d, or set DATABASE_URL, PGSERVICE or PGHOST"
+    )]
     NoDatabase(String),
     /// A file of the system is wrong, or the server refused it.
     #[error(transparent)]
@@ -128,7 +130,7 @@ impl Place {
             () = stop.requested() => return Err(PlaceError::Interrupted),
         };
         Ok(Place {
-            target: Target::new(server.config()).ours(),
+            target: Target::new(&server.config()).ours(),
             server: Some(server),
             made: None,
         })

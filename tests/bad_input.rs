@@ -327,16 +327,23 @@ fn a_server_that_is_not_there_is_unreachable() {
 #[test]
 fn a_wrong_connection_string_is_wrong_usage_and_not_repeated() {
     let sandbox = Sandbox::new();
-    for url in [
-        "nonsense",
-        "postgresql://me:sEcReT@host:port/db",
-        "host=x password=sEcReT port=many",
-        "user=me",
+    for (url, expected) in [
+        ("nonsense", "expected like postgresql://user@host:5432/database"),
+        ("sEcReT@host", "expected like postgresql://user@host:5432/database"),
+        ("postgresql://me:sEcReT@host:port/db", "port: entry 1 is no port"),
+        ("postgresql://me:sEcReT@host?sEcReT=1", "there is no such parameter"),
+        ("host=x password=sEcReT port=many", "port: entry 1 is no port"),
+        (
+            "host=x password=very sEcReT",
+            "a value with spaces stands in single quotes",
+        ),
+        ("host=x password=very sEcReT=1", "there is no such parameter"),
+        ("host=x password='sEcReT", "the quote of `password`"),
     ] {
         for words in [&["contend", "last-room"][..], &["verify", "hotel"]] {
             let words = [words, &["--url", url]].concat();
             let run = sandbox.run_command(sandbox.command_of(&words)).exits(USAGE);
-            let run = run.complains(&["connection string", "postgresql://user@host:5432/database"]);
+            let run = run.complains(&["--url: ", expected]);
             assert!(!run.stderr.contains("sEcReT"), "{run}");
         }
     }

@@ -38,7 +38,7 @@ async fn commands_do_what_is_said() {
     let folder = tempfile::tempdir().unwrap();
     write_files(folder.path());
     let server = Server::start(&Options::default()).await.unwrap();
-    let target = Target::new(server.config());
+    let target = Target::new(&server.config());
     let schema = fs::read_to_string(folder.path().join("accounts/schema.sql")).unwrap();
     let client = target.connect("test").await.unwrap();
     client.batch_execute(&schema).await.unwrap();

@@ -51,7 +51,7 @@ pub(super) struct Checks {
     #[arg(long)]
     deferrable: bool,
     /// Run checks as a role that could write files or run programs on the server, too
-    #[arg(long)]
+    #[arg(long, env = "DB_RACE_ALLOW_SUPERUSER", value_parser = clap::builder::FalseyValueParser::new())]
     allow_superuser: bool,
     /// A file of databases, a connection string or a service a line, looked at side by side
     #[arg(long, value_name = "FILE")]

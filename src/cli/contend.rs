@@ -7,10 +7,9 @@ use clap::{Args, ValueEnum};
 use super::exit::{self, Failure};
 use super::output::{self, shell_word};
 use super::progress::Progress;
-use super::{Output, Where, database_url, signals};
+use super::{Output, Where, signals};
 use crate::contend::{self, Event};
 use crate::place::Place;
-use crate::postgres::Target;
 use crate::report::{Report, SCHEMA};
 use crate::scenario::{self, Gate, Overrides, Plan};
 use crate::stop::Stop;
@@ -130,11 +129,10 @@ impl Contend {
 
     /// `DATABASE_URL` is for scenarios without a system only: a variable in a shell aims nothing bundled at a server.
     async fn enter(&self, plan: &Plan, stop: &Stop) -> Result<Place, Failure> {
-        let url = match plan.system {
-            Some(_) => self.place.url.clone(),
-            None => self.place.url.clone().or_else(database_url),
+        let target = match plan.system {
+            Some(_) => self.place.flagged_target()?,
+            None => self.place.target()?,
         };
-        let target = url.map(|url| Target::parse(&url)).transpose()?;
         Ok(Place::of(plan, target, &self.place.server_options(), stop).await?)
     }
 
@@ -152,7 +150,7 @@ impl Contend {
         flag("gate", self.overrides().gate.map(|g| g.name().to_string()));
         flag("pool", self.pool.map(|n| n.to_string()));
         flag("seed", Some(plan.seed.to_string()));
-        flag("url", self.place.url.as_ref().map(|_| "URL".to_string()));
+        words.extend(self.place.command_line());
         if self.no_control {
             words.push("--no-control".into());
         }

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::exit::{self, Failure};
-use super::{Where, database_url, output};
-use crate::postgres::{Target, explain};
+use super::{Where, output};
+use crate::postgres::explain;
 use crate::source::nearest;
 use crate::verify::Check;
 use crate::verify::pack::{self, Catalog, Guess, Pack};
@@ -39,13 +39,12 @@ impl Init {
         if path.exists() && !self.force {
             return Err(exists(&path));
         }
-        let Some(url) = self.place.url.clone().or_else(database_url) else {
+        let Some(target) = self.place.target()? else {
             return Err(Failure::new(
                 exit::USAGE,
                 "the map is guessed from your database's catalog: give --url or set DATABASE_URL",
             ));
         };
-        let target = Target::parse(&url)?;
         let client = target.connect("init").await?;
         let catalog = Catalog::read(&client).await.map_err(|error| {
             let why = format!("cannot read the catalog of {}: {}", target.address(), explain(&error));

@@ -1,5 +1,6 @@
 //! The command line: the only place that knows flags, the terminal and signals.
 
+mod check;
 mod checks;
 mod contend;
 pub mod exit;
@@ -11,11 +12,13 @@ mod server;
 mod signals;
 mod sweep;
 mod verify;
+mod whereabouts;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+
+use whereabouts::Where;
 
 /// Finds concurrency bugs in PostgreSQL stored procedures, and proves that the data is still right afterwards
 #[derive(Debug, Parser)]
@@ -34,6 +37,8 @@ enum Command {
     Contend(contend::Contend),
     /// Run checks: SQL that returns the rows that break an invariant
     Verify(verify::Verify),
+    /// Write checks: lint them, try them on their fixtures, print what is sent
+    Check(check::Check),
     /// Race a scenario at several sizes of its pool, or of its sessions: which size is enough?
     Sweep(sweep::Sweep),
     /// Keep a throwaway PostgreSQL running, to look inside with psql
@@ -42,36 +47,6 @@ enum Command {
     Init(init::Init),
     /// Show the bundled scenarios, bugs and checks
     List(list::List),
-}
-
-/// Which server, for all commands that need one.
-#[derive(Args, Debug)]
-struct Where {
-    /// Connection string: postgresql://user@host:5432/database, or libpq's key=value form
-    #[arg(long, value_name = "URL")]
-    url: Option<String>,
-    /// Directory of the PostgreSQL server's binaries, for the throwaway server
-    #[arg(long, value_name = "DIR", env = "DB_RACE_PG_BIN")]
-    pg_bin: Option<PathBuf>,
-}
-
-impl Where {
-    /// Whether it may be a server of the user's.
-    fn is_users_server(&self) -> bool {
-        self.url.is_some() || database_url().is_some()
-    }
-
-    fn server_options(&self) -> crate::postgres::server::Options {
-        crate::postgres::server::Options {
-            bin_dir: self.pg_bin.clone(),
-            ..Default::default()
-        }
-    }
-}
-
-/// DATABASE_URL, for what has no system of its own to run on.
-fn database_url() -> Option<String> {
-    std::env::var("DATABASE_URL").ok().filter(|url| !url.is_empty())
 }
 
 /// How the report is written.
@@ -105,6 +80,7 @@ pub fn main() -> ExitCode {
             match cli.command {
                 Command::Contend(command) => command.run().await,
                 Command::Verify(command) => command.run().await,
+                Command::Check(command) => command.run().await,
                 Command::Sweep(command) => command.run().await,
                 Command::Server(command) => command.run().await,
                 Command::Init(command) => command.run().await,

@@ -5,10 +5,10 @@ use clap::Args;
 use super::exit::{self, Failure};
 use super::output::{self, shell_word};
 use super::progress::Progress;
-use super::{Output, Where, database_url, signals};
+use super::{Output, Where, signals};
 use crate::contend;
 use crate::place::Place;
-use crate::postgres::{ServerFacts, Target};
+use crate::postgres::ServerFacts;
 use crate::scenario::{self, Gate, Overrides, Plan};
 use crate::stop::Stop;
 use crate::sweep::{self, SCHEMA, Sample, Sizes, Sweep as Measurements};
@@ -172,11 +172,10 @@ impl Sweep {
     }
 
     async fn enter(&self, plan: &Plan, stop: &Stop) -> Result<Place, Failure> {
-        let url = match plan.system {
-            Some(_) => self.place.url.clone(),
-            None => self.place.url.clone().or_else(database_url),
+        let target = match plan.system {
+            Some(_) => self.place.flagged_target()?,
+            None => self.place.target()?,
         };
-        let target = url.map(|url| Target::parse(&url)).transpose()?;
         Ok(Place::of(plan, target, &self.place.server_options(), stop).await?)
     }
 
@@ -240,7 +239,7 @@ impl Sweep {
         flag("repeat", Some(self.repeat.to_string()));
         flag("bug", self.bug.clone());
         flag("seed", Some(seed.to_string()));
-        flag("url", self.place.url.as_ref().map(|_| "URL".to_string()));
+        words.extend(self.place.command_line());
         words.iter().map(|w| shell_word(w)).collect::<Vec<_>>().join(" ")
     }
 }

@@ -8,9 +8,9 @@ use clap::{Args, ValueEnum};
 use super::checks::Checks;
 use super::exit::{self, Failure};
 use super::progress::Progress;
-use super::{Output, Where, database_url, output, signals};
+use super::{Output, Where, output, signals};
 use crate::place::Place;
-use crate::postgres::{self, ServerFacts, Target};
+use crate::postgres::{self, ServerFacts};
 use crate::report::{Report, SCHEMA};
 use crate::stop::Stop;
 use crate::system::System;
@@ -130,19 +130,19 @@ impl Verify {
     fn command_line(&self) -> String {
         let mut words = vec!["db-race verify".to_string()];
         words.extend(self.checks.words());
-        // it may have a password in it
-        words.extend(self.place.url.as_ref().map(|_| "--url URL".to_string()));
+        words.extend(self.place.command_line().iter().map(|w| output::shell_word(w)));
         words.join(" ")
     }
 
     /// Without connection settings, the checks of a bundled system are run on that system, as seeded.
     async fn enter(&self, checks: &[Check], listed: Vec<Named>, stop: &Stop) -> Result<Scene, Failure> {
-        let mut databases = listed;
-        let url = self.place.url.clone();
-        let url = url.or_else(|| database_url().filter(|_| databases.is_empty()));
-        if let Some(url) = url {
-            databases.push(Target::parse(&url)?.into());
+        if !listed.is_empty() {
+            return match self.place.flagged_target()? {
+                Some(_) => Err(Failure::new(exit::USAGE, "--databases says where, so no other flag can")),
+                None => Ok(Scene::Existing(listed)),
+            };
         }
+        let databases: Vec<Named> = self.place.targets()?.into_iter().map(Named::from).collect();
         if !databases.is_empty() {
             return Ok(Scene::Existing(databases));
         }
@@ -158,7 +158,7 @@ impl Verify {
         let Some(name) = system.filter(|s| checks.iter().all(|c| of_system(c).as_ref() == Some(s))) else {
             return Err(Failure::new(
                 exit::USAGE,
-                "these checks need a database: give --url or set DATABASE_URL",
+                "these checks need a database: give --url, -h or -d, or set DATABASE_URL, PGSERVICE or PGHOST",
             ));
         };
         let system = System::find(&name, Path::new(""))?;

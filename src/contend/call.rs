@@ -2,16 +2,15 @@
 
 use std::time::Duration;
 
-use futures_util::{StreamExt, pin_mut};
+use futures_util::pin_mut;
 use tokio::time::{Instant, timeout};
-use tokio_postgres::{Error, Row};
 
 use super::alarm::Alarm;
 use super::board::Wave;
 use super::ending::Ending;
 use crate::outcome::Outcome;
 use crate::postgres::pool::Lease;
-use crate::postgres::{Cancel, Text};
+use crate::postgres::{Cancel, Failure};
 use crate::scenario::Refusal;
 
 /// How long a cancelled statement may take to say so, before its connection is given up.
@@ -28,30 +27,6 @@ pub(crate) struct Limits {
     pub(crate) until: Option<std::time::Instant>,
 }
 
-/// Runs a statement, and gives its first row.
-pub(crate) async fn call(
-    alarm: &mut Alarm,
-    lease: &Lease,
-    statement: &tokio_postgres::Statement,
-    values: &[Option<String>],
-    expected: &[Refusal],
-    limits: Limits,
-    wave: Option<&Wave>,
-) -> Result<Option<Row>, Ending> {
-    let query = async {
-        let texts = values.iter().map(|v| Text(v.as_deref()));
-        let rows = lease.query_raw(statement, texts).await?;
-        pin_mut!(rows);
-        let mut first: Option<Row> = None;
-        while let Some(row) = rows.next().await {
-            let row = row?;
-            first.get_or_insert(row);
-        }
-        Ok(first)
-    };
-    within(alarm, lease, query, expected, limits, wave).await
-}
-
 /// Awaits an answer within limits.
 ///
 /// When a limit is passed, the statement is cancelled on the server and still awaited: a dropped future would leave
@@ -59,7 +34,7 @@ pub(crate) async fn call(
 pub(crate) async fn within<T>(
     alarm: &mut Alarm,
     lease: &Lease,
-    query: impl Future<Output = Result<T, Error>>,
+    query: impl Future<Output = Result<T, Failure>>,
     expected: &[Refusal],
     limits: Limits,
     wave: Option<&Wave>,

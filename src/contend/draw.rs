@@ -6,7 +6,7 @@ use rand_chacha::ChaCha8Rng;
 use crate::scenario::{Draw, Param, Pick};
 
 /// The values of a row, or of a statement's parameters, as text; NULL is none.
-pub(crate) type TextRow = Vec<Option<String>>;
+pub(crate) use crate::postgres::TextRow;
 
 /// Which attempt: the seeds of its draws, and the built-in parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

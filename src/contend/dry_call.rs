@@ -11,7 +11,7 @@ use super::draw::{TextRow, Ticket, draw};
 use super::ending::Ending;
 use super::prepare::Prepared;
 use crate::outcome::Outcome;
-use crate::postgres::{Text, explain, lost, read_text};
+use crate::postgres::{Failure, Text, explain, lost, read_text};
 use crate::scenario::{Pick, Plan, Refusal};
 
 /// Keys that are tried for a group whose first calls are refused.
@@ -53,7 +53,7 @@ pub(crate) async fn written_tables(
                 }
                 Err(error) if lost(&error) => return Err(error),
                 // a refusal that the scenario expects is how this group is meant to end
-                Err(error) if Ending::of(&error, &expected).outcome() == Outcome::Rejected => {}
+                Err(error) if Ending::of(&Failure::from(&error), &expected).outcome() == Outcome::Rejected => {}
                 Err(error) => refused = Some(explain(&error)),
             }
         }

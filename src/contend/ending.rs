@@ -3,12 +3,12 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
-use tokio_postgres::error::{DbError, ErrorPosition, SqlState};
+use tokio_postgres::error::SqlState;
 
 use super::draw::TextRow;
 use crate::outcome::Outcome;
 use crate::postgres::pool::AcquireError;
-use crate::postgres::{explain, lost};
+use crate::postgres::{Failure, Fields};
 use crate::scenario::Refusal;
 
 /// How a statement ended, with what the server said: small where it said nothing, because most say nothing.
@@ -82,33 +82,35 @@ impl Ending {
         said.ended(outcome)
     }
 
-    pub(crate) fn of(error: &tokio_postgres::Error, expected: &[Refusal]) -> Ending {
-        let Some(db) = error.as_db_error() else {
-            let outcome = if lost(error) { Outcome::InDoubt } else { Outcome::Error };
-            return Ending::local(outcome, explain(error));
+    pub(crate) fn of(failure: &Failure, expected: &[Refusal]) -> Ending {
+        let fields = match failure {
+            Failure::Server(fields) => fields,
+            Failure::Lost(why) => return Ending::local(Outcome::InDoubt, why),
         };
+        let owned = |name| fields.get(name).map(String::from);
         let mut said = Said {
-            sqlstate: Some(db.code().code().to_string()),
-            constraint: db.constraint().map(String::from),
-            message: db.message().to_string(),
-            detail: db.detail().map(String::from),
-            context: db.where_().map(String::from),
+            sqlstate: owned(b'C'),
+            constraint: owned(b'n'),
+            message: fields.message().to_string(),
+            detail: owned(b'D'),
+            context: owned(b'W'),
             fields: Vec::new(),
         };
-        let outcome = if expected.iter().any(|refusal| said.matches(refusal)) {
+        let outcome = if fields.is_fatal() {
+            // the server ended the connection while the statement ran
+            Outcome::InDoubt
+        } else if expected.iter().any(|refusal| said.matches(refusal)) {
             Outcome::Rejected
         } else {
-            match *db.code() {
+            match SqlState::from_code(fields.sqlstate()) {
                 SqlState::T_R_SERIALIZATION_FAILURE | SqlState::T_R_DEADLOCK_DETECTED => Outcome::Conflict,
                 SqlState::LOCK_NOT_AVAILABLE | SqlState::QUERY_CANCELED => Outcome::Timeout,
                 SqlState::TOO_MANY_CONNECTIONS => Outcome::Refused,
-                // FATAL: the server ended the connection while the statement ran
-                SqlState::ADMIN_SHUTDOWN | SqlState::CRASH_SHUTDOWN => Outcome::InDoubt,
                 _ => Outcome::Error,
             }
         };
         if outcome == Outcome::Error {
-            said.fields = fields(db);
+            said.fields = others(fields);
         }
         said.ended(outcome)
     }
@@ -163,25 +165,21 @@ impl Said {
 }
 
 /// Everything that PostgreSQL says of an error, beside its SQLSTATE, message, detail, context and constraint.
-fn fields(db: &DbError) -> Vec<(&'static str, String)> {
-    let position = match db.position() {
-        Some(ErrorPosition::Original(position)) => Some(position.to_string()),
-        Some(ErrorPosition::Internal { position, query }) => Some(format!("{position} of: {query}")),
-        None => None,
-    };
-    let owned = |text: Option<&str>| text.map(String::from);
-    let line = db.line().map(|l| l.to_string());
+fn others(fields: &Fields) -> Vec<(&'static str, String)> {
+    let owned = |name| fields.get(name).map(String::from);
+    // inside a function, the position is one of the statement there
+    let internal = || Some(format!("{} of: {}", fields.get(b'p')?, fields.get(b'q')?));
     [
-        ("severity", Some(db.severity().to_string())),
-        ("hint", owned(db.hint())),
-        ("position", position),
-        ("schema", owned(db.schema())),
-        ("table", owned(db.table())),
-        ("column", owned(db.column())),
-        ("datatype", owned(db.datatype())),
-        ("file", owned(db.file())),
-        ("line", line),
-        ("routine", owned(db.routine())),
+        ("severity", owned(b'S')),
+        ("hint", owned(b'H')),
+        ("position", owned(b'P').or_else(internal)),
+        ("schema", owned(b's')),
+        ("table", owned(b't')),
+        ("column", owned(b'c')),
+        ("datatype", owned(b'd')),
+        ("file", owned(b'F')),
+        ("line", owned(b'L')),
+        ("routine", owned(b'R')),
     ]
     .into_iter()
     .filter_map(|(name, value)| Some((name, value?)))

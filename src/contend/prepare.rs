@@ -9,9 +9,9 @@ use crate::postgres::{explain, lost, readable};
 use crate::scenario::{Group, Located, Plan, Refusal, Statement, Step, unknown_parameter};
 use crate::source::{Diagnostic, offset_of, quoted};
 
-/// tokio-postgres answers Ok for the COMMIT of an aborted transaction, which the server answers with ROLLBACK. So this is sent
-/// only when every statement of the transaction was answered without an error: then it isn't aborted. No step can begin or
-/// end a transaction (`scenario/group.rs`), and no procedure can within one (SQLSTATE 2D000).
+/// Sent only when every statement of the transaction was answered without an error. No step can begin or end a transaction
+/// (`scenario/group.rs`), and no procedure can within one (SQLSTATE 2D000). Should it be aborted all the same, the server answers
+/// ROLLBACK, without an error: that is looked at.
 pub(super) const COMMIT: &str = "COMMIT";
 
 /// What the server says of the scenario's SQL.
@@ -30,6 +30,8 @@ pub(crate) struct Prepared {
     pub(crate) begin: Vec<Option<(usize, String)>>,
     /// The number that COMMIT is prepared under.
     pub(crate) commit: usize,
+    /// The number that the start gate's statement is prepared under.
+    pub(crate) start: usize,
     /// By group: what a deferred constraint refuses at COMMIT may be expected of any step.
     pub(crate) commit_refusals: Vec<Vec<Refusal>>,
     /// By group: what gives a connection its settings; none where no group has any.
@@ -143,6 +145,7 @@ pub(crate) async fn prepare(client: &Client, plan: &Plan) -> Result<Prepared, Co
             .map(|(number, g)| Some((number, g.transaction?.begin())))
             .collect(),
         commit: steps + plan.groups.len(),
+        start: steps + plan.groups.len() + 1,
         commit_refusals: plan
             .groups
             .iter()

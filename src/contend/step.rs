@@ -1,25 +1,22 @@
 //! An attempt's steps: each waits for the gate, and is sent and answered.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
-
-use futures_util::future;
-use tokio_postgres::Statement;
-use tokio_postgres::types::ToSql;
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use super::attempt::{Answered, Course, Tried};
 use super::board::Activity;
-use super::call::{call, within};
+use super::call::within;
 use super::draw::{Drawn, TextRow, values};
 use super::ending::Ending;
 use super::session::{Pass, Session};
 use crate::outcome::Outcome;
+use crate::postgres::interruptible;
 use crate::postgres::pool::{AcquireError, Lease};
-use crate::postgres::{interruptible, read_text};
 use crate::scenario::{Gate, Step};
 
-/// Returns when the lock is had: the release, and the moment as the server sees it.
-const START: &str = "select pg_catalog.pg_advisory_xact_lock_shared($1), pg_catalog.clock_timestamp()";
+/// Returns when the lock is had: the release, and the moment as the server sees it, in microseconds since 1970.
+const START: &str = "select pg_catalog.pg_advisory_xact_lock_shared($1),
+    (extract(epoch from pg_catalog.clock_timestamp()) * 1000000)::int8";
 
 /// Shorter waits are not looked for: the samples hardly see them.
 const WAIT_MIN: Duration = Duration::from_millis(2);
@@ -124,18 +121,14 @@ impl Session<'_> {
         let at = arena.prepared.first_statement[self.chair.group] + index;
         // a group without a gate has none, and a gated one has the race's
         let gate = arena.gate.filter(|_| gated && self.group.gate != Gate::None);
-        let prepared = match lease.prepared(at) {
-            Some(statement) => Ok(statement),
-            None => Box::pin(self.prepare(course, at, step, lease)).await,
-        };
-        let statement = match prepared {
-            Ok(statement) => statement,
-            Err(ending) => return Some((Answered::unsent(index, ending), None)),
-        };
-        let start = match gate {
-            Some(Gate::Start) => Box::pin(lease.prepare_cached(START)).await.ok(),
-            _ => None,
-        };
+        if !lease.has(at)
+            && let Err(ending) = Box::pin(self.prepare(course, at, step, lease)).await
+        {
+            return Some((Answered::unsent(index, ending), None));
+        }
+        let start = arena.prepared.start;
+        let starts =
+            gate == Some(Gate::Start) && (lease.has(start) || Box::pin(lease.prepare(start, START)).await.is_ok());
         let came = Instant::now();
         let (wave, sent) = if gate.is_none() {
             (None, came)
@@ -154,35 +147,29 @@ impl Session<'_> {
         };
         self.begin(lease, index, Arc::clone(&values), sent);
         let limits = self.limits(course, step.timeout, sent);
-        let call = call(
-            &mut self.alarm,
-            lease,
-            &statement,
-            &values,
-            &step.reject,
-            limits,
-            wave.as_deref(),
-        );
-        let answer = match start {
-            None => call.await,
-            Some(start) => {
-                let key: &(dyn ToSql + Sync) = &arena.start_key;
-                let released = async {
-                    let row = lease.query_one(&start, &[key]).await.ok()?;
-                    row.try_get::<_, SystemTime>(1).ok()
-                };
-                // join polls the first one first, so the call follows the lock in the same pipeline
-                let (released, answer) = Box::pin(future::join(released, call)).await;
-                if let Some(at) = released {
-                    arena.tally().released(sent, at);
+        let captures = arena.prepared.captures[self.chair.group][index];
+        let answer = if starts {
+            // the call follows the lock with no round trip between
+            let both = Box::pin(async {
+                let key = [Some(arena.start_key.to_string())];
+                let (released, answer) = lease.run_both((start, &key), (at, &values)).await;
+                let micros = released
+                    .ok()
+                    .flatten()
+                    .and_then(|row| row.get(1)?.as_ref()?.parse().ok());
+                if let Some(micros) = micros {
+                    arena.tally().released(sent, UNIX_EPOCH + Duration::from_micros(micros));
                 }
                 answer
-            }
+            });
+            within(&mut self.alarm, lease, both, &step.reject, limits, wave.as_deref()).await
+        } else {
+            let run = lease.run(at, &values, captures);
+            within(&mut self.alarm, lease, run, &step.reject, limits, wave.as_deref()).await
         };
         let ended = Instant::now();
         let (ending, row) = match answer {
-            Ok(row) if arena.prepared.captures[self.chair.group][index] => {
-                let row: Option<TextRow> = row.map(|row| (0..row.len()).map(|i| read_text(&row, i)).collect());
+            Ok(row) if captures => {
                 let columns = &arena.prepared.columns[self.chair.group][index];
                 (Ending::of_row(columns, row.as_ref(), &step.reject), row)
             }
@@ -218,10 +205,10 @@ impl Session<'_> {
         at: usize,
         step: &Step,
         lease: &Lease,
-    ) -> Result<Statement, Ending> {
+    ) -> Result<(), Ending> {
         // this may wait for somebody's lock
         let limits = self.limits(course, step.timeout, Instant::now());
-        let prepare = lease.prepare_as(at, &step.statement.sql);
+        let prepare = lease.prepare(at, &step.statement.sql);
         let prepared = within(&mut self.alarm, lease, prepare, &step.reject, limits, None);
         interruptible(lease, &self.arena.stop, Duration::ZERO, prepared).await
     }

@@ -76,11 +76,10 @@ impl Session<'_> {
     ) -> Result<(), Ending> {
         let limits = self.limits(course, CONTROL_MAX, Instant::now());
         let run = async {
-            let statement = match lease.prepared(number) {
-                Some(statement) => statement,
-                None => Box::pin(lease.prepare_as(number, sql)).await?,
-            };
-            lease.execute(&statement, &[]).await
+            if !lease.has(number) {
+                Box::pin(lease.prepare(number, sql)).await?;
+            }
+            lease.run(number, &[], false).await
         };
         within(&mut self.alarm, lease, run, expected, limits, None).await?;
         Ok(())
@@ -93,7 +92,7 @@ impl Session<'_> {
             step: CONTROL_MAX,
             until: None,
         };
-        let rollback = lease.batch_execute("ROLLBACK");
+        let rollback = lease.simple("ROLLBACK");
         let _ = within(&mut self.alarm, lease, rollback, &[], limits, None).await;
     }
 
@@ -106,8 +105,10 @@ impl Session<'_> {
             .control(course, lease, self.arena.prepared.commit, COMMIT, expected)
             .await;
         self.arena.board.end(self.seat, Instant::now());
-        let Err(ending) = answer else {
-            return Tried::Ended(Ending::accepted());
+        let ending = match answer {
+            Ok(()) if !lease.was_rolled_back() => return Tried::Ended(Ending::accepted()),
+            Ok(()) => Ending::local(Outcome::Error, "the server answered COMMIT with ROLLBACK"),
+            Err(ending) => ending,
         };
         if ending.outcome() != Outcome::InDoubt {
             // what fails before the COMMIT itself leaves the transaction open

@@ -7,7 +7,7 @@ use futures_util::future;
 use super::ContendError;
 use super::prepare::{COMMIT, Prepared};
 use crate::postgres::pool::{AcquireError, Pool};
-use crate::postgres::{explain, interruptible};
+use crate::postgres::{Failure, interruptible};
 use crate::scenario::Plan;
 use crate::stop::Stop;
 
@@ -34,12 +34,18 @@ pub(super) async fn warm_up(
             timeout => ContendError::Lost(timeout.to_string()),
         })?);
     }
+    let steps = &steps;
     let prepared = leases.iter().map(|lease| {
-        let statements = future::join_all(steps.iter().map(|(number, sql)| lease.prepare_as(*number, sql)));
+        let statements = async move {
+            for (number, sql) in steps {
+                lease.prepare(*number, sql).await?;
+            }
+            Ok(())
+        };
         interruptible(lease, stop, Duration::ZERO, statements)
     });
-    for result in future::join_all(prepared).await.into_iter().flatten() {
-        result.map_err(|error| ContendError::Lost(explain(&error)))?;
+    for result in future::join_all(prepared).await {
+        result.map_err(|failure: Failure| ContendError::Lost(failure.to_string()))?;
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio_postgres::{Client, Error};
 
-use super::Target;
+use super::{Target, simple};
 
 /// The server a run took place on.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -43,23 +43,25 @@ const STATISTICS_MAX: Duration = Duration::from_millis(1_500);
 /// # Errors
 /// When the connection is lost.
 pub async fn facts(client: &Client, target: &Target) -> Result<ServerFacts, Error> {
-    let row = client
-        .query_one(
-            "select current_setting('server_version'), current_setting('server_version_num')::int4,
-                    current_setting('fsync'), current_setting('synchronous_commit'),
-                    current_setting('default_transaction_isolation'),
-                    (select setting::int8 from pg_catalog.pg_settings where name = 'deadlock_timeout')",
-            &[],
-        )
-        .await?;
+    let mut row = simple::first_row(
+        client,
+        "select current_setting('server_version'), current_setting('server_version_num'),
+                current_setting('fsync'), current_setting('synchronous_commit'),
+                current_setting('default_transaction_isolation'),
+                (select setting from pg_catalog.pg_settings where name = 'deadlock_timeout')",
+    )
+    .await?
+    .into_iter()
+    .map(Option::unwrap_or_default);
+    let mut next = || row.next().unwrap_or_default();
     Ok(ServerFacts {
         address: target.address(),
-        version: row.get(0),
-        version_number: row.get::<_, i32>(1).unsigned_abs(),
-        fsync: row.get(2),
-        synchronous_commit: row.get(3),
-        isolation: row.get(4),
-        deadlock_timeout_ms: row.get::<_, i64>(5).unsigned_abs(),
+        version: next(),
+        version_number: next().parse().unwrap_or_default(),
+        fsync: next(),
+        synchronous_commit: next(),
+        isolation: next(),
+        deadlock_timeout_ms: next().parse().unwrap_or_default(),
         throwaway: false,
     })
 }

@@ -3,8 +3,6 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use tokio_postgres::{Client, NoTls};
-
 use super::Connection;
 use crate::stop::Stop;
 
@@ -17,15 +15,9 @@ pub(crate) trait Cancel {
     fn cancel(&self) -> impl Future<Output = ()> + Send;
 }
 
-impl Cancel for Client {
-    async fn cancel(&self) {
-        let _ = self.cancel_token().cancel_query(NoTls).await;
-    }
-}
-
 impl Cancel for Connection {
     async fn cancel(&self) {
-        Client::cancel(self).await;
+        Connection::cancel(self).await;
     }
 }
 

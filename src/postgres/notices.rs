@@ -5,20 +5,16 @@
 //! session that ran it, with the call stack as its context. Only superusers may load it; nothing of it outlives the session.
 
 use std::collections::{HashMap, VecDeque};
-use std::future::{Future, poll_fn};
-use std::pin::Pin;
+use std::future::poll_fn;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use deadpool_postgres::Connect;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use tokio_postgres::error::DbError;
-use tokio_postgres::{AsyncMessage, Client, Config, Connection, Error, NoTls, SimpleQueryMessage};
+use tokio_postgres::{AsyncMessage, Client, Error};
 
-use super::explain;
-use super::socket::{self, Socket};
+use super::reach::Link;
+use super::{explain, simple};
 
 /// Slow statements remembered for each connection.
 const REMEMBERED: usize = 256;
@@ -68,7 +64,9 @@ impl Notices {
     /// Notices of sessions that explain their slow statements, if the user may ask for that.
     pub async fn probe(client: &Client, deadlock_timeout: Duration) -> Notices {
         let sql = "select rolsuper from pg_catalog.pg_roles where rolname = current_user";
-        let superuser = client.query_one(sql, &[]).await.is_ok_and(|row| row.get(0));
+        let superuser = simple::value(client, sql)
+            .await
+            .is_ok_and(|is| is.as_deref() == Some("t"));
         Notices {
             // asked only when it can succeed but for a missing library: a refusal would stand in the server's log
             threshold: (superuser && client.batch_execute("load 'auto_explain'").await.is_ok())
@@ -96,15 +94,16 @@ impl Notices {
         heard.get(&pid)?.ended.clone()
     }
 
-    fn note(&self, pid: i32, notice: &DbError) {
-        let Some((took, text)) = explained(notice.message()) else {
+    /// Remembers what a server said aside, if it tells of a slow statement.
+    pub(super) fn note(&self, pid: i32, message: &str, context: Option<&str>) {
+        let Some((took, text)) = explained(message) else {
             return;
         };
         let slow = Slow {
             at: Instant::now(),
             took,
             text: text.to_string(),
-            context: notice.where_().map(|c| head(c, TEXT_MAX).to_string()),
+            context: context.map(|c| head(c, TEXT_MAX).to_string()),
         };
         let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
         let known = &mut heard.entry(pid).or_default().slow;
@@ -119,49 +118,23 @@ impl Notices {
         heard.entry(pid).or_default().ended = Some(explain(error));
     }
 
-    /// Connects, and listens.
-    async fn connect(self, config: Config) -> Result<(Client, JoinHandle<()>), Error> {
+    /// Listens to a new connection, and makes it explain what is slow; also tells its process.
+    pub(super) async fn hear(&self, client: &Client, link: Link) -> Result<(JoinHandle<()>, i32), Error> {
         let (tell, pid) = oneshot::channel();
-        let socket = match socket::path(&config) {
-            Some(path) => Socket::connect(&path).await.ok(),
-            None => None,
-        };
-        let (client, task) = match socket {
-            Some(socket) => {
-                let (client, connection) = config.connect_raw(socket, NoTls).await?;
-                (client, tokio::spawn(self.clone().listen(connection, pid)))
-            }
-            // what is wrong with a socket is told here, too
-            None => {
-                let (client, connection) = config.connect(NoTls).await?;
-                (client, tokio::spawn(self.clone().listen(connection, pid)))
-            }
-        };
+        let task = tokio::spawn(self.clone().listen(link, pid));
         if let Some(threshold) = self.threshold {
             let sql = EXPLAIN_SLOW.replace("THRESHOLD", &format!("{}ms", threshold.as_millis()));
             // without it the race is the same, and less is known of it
             let _ = client.batch_execute(&sql).await;
         }
-        for message in client.simple_query("select pg_catalog.pg_backend_pid()").await? {
-            if let SimpleQueryMessage::Row(row) = message
-                && let Some(Ok(pid)) = row.get(0).map(str::parse)
-            {
-                // fails only when the task has ended, and the next statement will say so
-                let _ = tell.send(pid);
-                break;
-            }
-        }
-        Ok((client, task))
+        let pid = simple::pid(client).await?;
+        // fails only when the task has ended, and the next statement will say so
+        let _ = tell.send(pid);
+        Ok((task, pid))
     }
-}
 
-impl Notices {
     /// Drives a connection until it ends.
-    async fn listen<S, T>(self, mut connection: Connection<S, T>, pid: oneshot::Receiver<i32>)
-    where
-        S: AsyncRead + AsyncWrite + Unpin,
-        T: AsyncRead + AsyncWrite + Unpin,
-    {
+    async fn listen(self, mut connection: Link, pid: oneshot::Receiver<i32>) {
         let mut pid = Err(pid);
         loop {
             let message = poll_fn(|cx| connection.poll_message(cx)).await;
@@ -171,22 +144,13 @@ impl Notices {
                 pid = Ok(known);
             }
             match (message, &pid) {
-                (Some(Ok(AsyncMessage::Notice(notice))), Ok(pid)) => self.note(*pid, &notice),
+                (Some(Ok(AsyncMessage::Notice(notice))), Ok(pid)) => self.note(*pid, notice.message(), notice.where_()),
                 (Some(Ok(_)), _) => {}
                 (Some(Err(error)), Ok(pid)) => return self.end(*pid, &error),
                 // an error also ends every query in flight, and is reported there
                 (None | Some(Err(_)), _) => return,
             }
         }
-    }
-}
-
-impl Connect for Notices {
-    fn connect(
-        &self,
-        config: &Config,
-    ) -> Pin<Box<dyn Future<Output = Result<(Client, JoinHandle<()>), Error>> + Send + '_>> {
-        Box::pin(self.clone().connect(config.clone()))
     }
 }
 

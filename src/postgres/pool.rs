@@ -1,24 +1,26 @@
 //! The pool that racing sessions draw their connections from.
 
 use std::collections::HashMap;
-use std::ops::Deref;
-use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use deadpool_postgres::{Manager, ManagerConfig, Object, ObjectId, RecyclingMethod, Runtime, Timeouts};
-use tokio::net::UnixStream;
+use deadpool_postgres::{Connect, Manager, ManagerConfig, Object, ObjectId, RecyclingMethod, Runtime, Timeouts};
+use tokio::task::JoinHandle;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{NoTls, Statement};
+use tokio_postgres::{Client, Config, Error};
 
-use super::{Cancel, ConnectError, Notices, Target, explain, socket};
+use super::connect::carried;
+use super::dial::Trouble;
+use super::direct::{Direct, Failure, TextRow, WeakLine};
+use super::{Cancel, ConnectError, Notices, Target, explain, simple};
 
 /// A deadpool-postgres pool that also knows each of its connections.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Pool {
     pool: deadpool_postgres::Pool,
-    target: Target,
+    origin: Arc<Origin>,
     /// Whether a connection loses its settings when it is given back.
     is_cleaned: bool,
     known: Arc<Mutex<HashMap<ObjectId, Arc<Known>>>>,
@@ -38,14 +40,11 @@ pub struct Options {
 }
 
 /// What is known of a connection.
-#[derive(Debug)]
 struct Known {
     /// tokio-postgres keeps the process id to itself, so it is asked for once a connection.
     pid: i32,
-    /// By number: what was prepared on it.
-    statements: Mutex<Vec<Option<Statement>>>,
-    /// Its unix socket, if it has one of our own making: tokio-postgres doesn't know where that leads.
-    socket: Option<PathBuf>,
+    /// While it is not on loan.
+    direct: Mutex<Option<Box<Direct>>>,
     /// The number of the settings that it has; [`NO_SETTINGS`] at first.
     settings: AtomicUsize,
 }
@@ -56,10 +55,13 @@ const EARLY_MAX: Duration = Duration::from_secs(30);
 const NO_SETTINGS: usize = usize::MAX;
 
 /// A connection on loan; it goes back to the pool when dropped.
-#[derive(Debug)]
 pub struct Lease {
-    client: Object,
+    /// None only when it is discarded.
+    client: Option<Object>,
+    origin: Arc<Origin>,
     known: Arc<Known>,
+    /// None while a statement runs, and for ever if nobody waited for its end.
+    direct: Mutex<Option<Box<Direct>>>,
     /// The server's process behind it.
     pub pid: i32,
 }
@@ -81,15 +83,55 @@ pub enum AcquireError {
     Connect(#[from] ConnectError),
 }
 
+/// Where a pool's connections come from.
+struct Origin {
+    target: Target,
+    notices: Notices,
+    /// By the server's process: the streams of connections that were never on loan.
+    lines: Mutex<HashMap<i32, WeakLine>>,
+}
+
+/// Makes the pool's connections.
+struct Maker(Arc<Origin>);
+
+impl Origin {
+    async fn connect(&self) -> Result<(Client, JoinHandle<()>), Error> {
+        let (client, link) = match self.target.link("session").await {
+            Ok(made) => made,
+            Err(Trouble::Server(error)) => return Err(error),
+            Err(trouble) => return Err(carried(self.target.trouble(&trouble)).await),
+        };
+        let line = link.line();
+        let (task, pid) = self.notices.hear(&client, link).await?;
+        lock(&self.lines).insert(pid, line);
+        Ok((client, task))
+    }
+}
+
+impl Connect for Maker {
+    fn connect(
+        &self,
+        _: &Config,
+    ) -> Pin<Box<dyn Future<Output = Result<(Client, JoinHandle<()>), Error>> + Send + '_>> {
+        Box::pin(self.0.connect())
+    }
+}
+
 impl Pool {
     /// A pool; it makes connections when they are asked for. What its servers say aside goes to `notices`.
     ///
     /// # Errors
     /// [`ConnectError::Settings`] when deadpool refuses the settings.
     pub fn new(target: &Target, options: &Options, notices: &Notices) -> Result<Pool, ConnectError> {
+        let origin = Arc::new(Origin {
+            target: target.clone(),
+            notices: notices.clone(),
+            lines: Mutex::default(),
+        });
         let manager = Manager::from_connect(
-            target.config("session"),
-            notices.clone(),
+            // how it is reached is the target's matter
+            Config::new(),
+            Maker(Arc::clone(&origin)),
             ManagerConfig {
                 recycling_method: options.recycling.clone(),
             },
@@ -106,7 +148,7 @@ impl Pool {
             .map_err(|error| ConnectError::Settings(error.to_string()))?;
         Ok(Pool {
             pool,
-            target: target.clone(),
+            origin,
             is_cleaned: matches!(options.recycling, RecyclingMethod::Clean),
             known: Arc::default(),
         })
@@ -144,11 +186,11 @@ impl Pool {
             PoolError::Timeout(TimeoutType::Create) => AcquireError::Slow(limits.create.unwrap_or_default()),
             PoolError::Timeout(_) => AcquireError::Timeout(limits.wait.unwrap_or_default()),
             PoolError::Backend(error) if error.code() == Some(&SqlState::TOO_MANY_CONNECTIONS) => {
-                AcquireError::Full(self.target.error(&error))
+                AcquireError::Full(self.origin.target.error(&error))
             }
-            PoolError::Backend(error) => self.target.error(&error).into(),
+            PoolError::Backend(error) => self.origin.target.error(&error).into(),
             other => ConnectError::Connect {
-                address: self.target.address(),
+                address: self.origin.target.address(),
                 why: other.to_string(),
             }
             .into(),
@@ -157,9 +199,15 @@ impl Pool {
         if self.is_cleaned {
             known.settings.store(NO_SETTINGS, Ordering::Relaxed);
         }
+        let mut direct = lock(&known.direct).take();
+        if let Some(direct) = &mut direct {
+            direct.take();
+        }
         Ok(Lease {
             pid: known.pid,
-            client,
+            client: Some(client),
+            direct: Mutex::new(direct),
+            origin: Arc::clone(&self.origin),
             known,
         })
     }
@@ -170,17 +218,14 @@ impl Pool {
         if let Some(known) = found {
             return Ok(known);
         }
-        let row = client
-            .query_one("select pg_backend_pid()", &[])
-            .await
-            .map_err(|error| ConnectError::Connect {
-                address: self.target.address(),
-                why: explain(&error),
-            })?;
+        let pid = simple::pid(client).await.map_err(|error| ConnectError::Connect {
+            address: self.origin.target.address(),
+            why: explain(&error),
+        })?;
+        let line = lock(&self.origin.lines).remove(&pid).unwrap_or_default();
         let known = Arc::new(Known {
-            pid: row.get(0),
-            statements: Mutex::default(),
-            socket: socket::path(&self.target.config("cancel")),
+            pid,
+            direct: Mutex::new(Some(Box::new(Direct::new(line)))),
             settings: AtomicUsize::new(NO_SETTINGS),
         });
         lock(&self.known).insert(id, Arc::clone(&known));
@@ -194,61 +239,127 @@ impl Pool {
 }
 
 impl Lease {
-    /// The statement of that number, if it was prepared on this connection.
-    pub fn prepared(&self, number: usize) -> Option<Statement> {
-        lock(&self.known.statements).get(number)?.clone()
+    /// Whether a statement was prepared under that number on this connection.
+    pub fn has(&self, number: usize) -> bool {
+        lock(&self.direct).as_ref().is_some_and(|direct| direct.has(number))
     }
 
     /// Prepares a statement under that number.
     ///
     /// # Errors
-    /// The server's.
-    pub async fn prepare_as(&self, number: usize, sql: &str) -> Result<Statement, tokio_postgres::Error> {
-        let statement = self.client.prepare(sql).await?;
-        let mut statements = lock(&self.known.statements);
-        if statements.len() <= number {
-            statements.resize(number + 1, None);
-        }
-        statements[number] = Some(statement.clone());
-        Ok(statement)
+    /// [`Failure`], as for all that follow.
+    pub async fn prepare(&self, number: usize, sql: &str) -> Result<(), Failure> {
+        let mut direct = self.direct()?;
+        let prepared = direct.prepare(number, sql).await;
+        self.rest(direct);
+        prepared
+    }
+
+    /// Runs a prepared statement. Its first row, where that is wanted.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub async fn run(
+        &self,
+        number: usize,
+        values: &[Option<String>],
+        wants_row: bool,
+    ) -> Result<Option<TextRow>, Failure> {
+        let mut direct = self.direct()?;
+        let answer = direct.run(number, values, wants_row).await;
+        self.rest(direct);
+        answer
+    }
+
+    /// Runs two prepared statements, each in a transaction of its own, sent at once: no round trip lies between them.
+    pub async fn run_both(
+        &self,
+        first: (usize, &[Option<String>]),
+        second: (usize, &[Option<String>]),
+    ) -> (Result<Option<TextRow>, Failure>, Result<Option<TextRow>, Failure>) {
+        let mut direct = match self.direct() {
+            Ok(direct) => direct,
+            Err(failure) => return (Err(failure.clone()), Err(failure)),
+        };
+        let answers = direct.run_both(first, second).await;
+        self.rest(direct);
+        answers
+    }
+
+    /// Runs statements without parameters.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub async fn simple(&self, sql: &str) -> Result<(), Failure> {
+        let mut direct = self.direct()?;
+        let done = direct.simple(sql).await;
+        self.rest(direct);
+        done
     }
 
     /// Gives the connection the settings of that number, unless it has them.
     ///
     /// # Errors
-    /// The server's.
-    pub async fn settings(&self, number: usize, sql: &str) -> Result<(), tokio_postgres::Error> {
+    /// [`Failure`].
+    pub async fn settings(&self, number: usize, sql: &str) -> Result<(), Failure> {
         if self.known.settings.load(Ordering::Relaxed) != number {
-            self.client.batch_execute(sql).await?;
+            self.simple(sql).await?;
             self.known.settings.store(number, Ordering::Relaxed);
         }
         Ok(())
     }
 
+    /// Whether the last statement's answer was `ROLLBACK`: a COMMIT in an aborted transaction ends so, without an error.
+    pub fn was_rolled_back(&self) -> bool {
+        lock(&self.direct)
+            .as_ref()
+            .is_some_and(|direct| direct.was_rolled_back())
+    }
+
+    /// Whether the connection is gone, as far as that can be seen without waiting.
+    pub fn is_closed(&self) -> bool {
+        lock(&self.direct).as_mut().is_none_or(|direct| direct.is_closed())
+    }
+
     /// Ends the connection instead of giving it back: something on it may still be running.
     pub fn discard(self) {
-        drop(Object::take(self.client));
+        lock(&self.direct).take();
+    }
+
+    /// The direct, for one statement at a time. A future that is dropped takes it along, and the connection can't be used again.
+    fn direct(&self) -> Result<Box<Direct>, Failure> {
+        let gone = || Failure::Lost("connection closed".into());
+        lock(&self.direct).take().ok_or_else(gone)
+    }
+
+    fn rest(&self, mut direct: Box<Direct>) {
+        for said in direct.heard() {
+            self.origin.notices.note(self.pid, said.message(), said.context());
+        }
+        *lock(&self.direct) = Some(direct);
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let Some(client) = self.client.take() else { return };
+        let direct = lock(&self.direct).take();
+        match direct.and_then(|mut direct| (!direct.is_closed()).then_some(direct)) {
+            Some(mut direct) => {
+                direct.give_back();
+                *lock(&self.known.direct) = Some(direct);
+            }
+            // dropped, not given back
+            None => drop(Object::take(client)),
+        }
     }
 }
 
 impl Cancel for Lease {
     async fn cancel(&self) {
-        let token = self.client.cancel_token();
-        let _ = match &self.known.socket {
-            Some(path) => match UnixStream::connect(path).await {
-                Ok(stream) => token.cancel_query_raw(stream, NoTls).await,
-                Err(_) => Ok(()),
-            },
-            None => token.cancel_query(NoTls).await,
-        };
-    }
-}
-
-impl Deref for Lease {
-    type Target = deadpool_postgres::ClientWrapper;
-
-    fn deref(&self) -> &Self::Target {
-        &self.client
+        if let Some(client) = &self.client {
+            self.origin.target.cancel(&client.cancel_token()).await;
+        }
     }
 }
 

@@ -7,35 +7,22 @@
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
-use tokio_postgres::Config;
-use tokio_postgres::config::Host;
 
 /// More than most answers take.
 const CHUNK: usize = 1024;
 
-/// The server's end of it is at [`path`].
+/// A connection to a socket of a server.
 #[derive(Debug)]
 pub(super) struct Socket {
     stream: AsyncFd<UnixStream>,
     /// The same socket, watched for writing.
     full: Option<AsyncFd<UnixStream>>,
-}
-
-/// Where the only host of a connection has its unix socket.
-pub(super) fn path(config: &Config) -> Option<PathBuf> {
-    match config.get_hosts() {
-        [Host::Unix(directory)] if config.get_hostaddrs().is_empty() => {
-            let port = config.get_ports().first().copied().unwrap_or(5432);
-            Some(directory.join(format!(".s.PGSQL.{port}")))
-        }
-        _ => None,
-    }
 }
 
 #[expect(
@@ -47,13 +34,17 @@ fn watched(stream: UnixStream, interest: Interest) -> io::Result<AsyncFd<UnixStr
 }
 
 impl Socket {
-    pub(super) async fn connect(path: &Path) -> io::Result<Socket> {
+    /// Connects, and tells the user who listens there. A path that begins with a zero byte is a name in Linux' abstract
+    /// namespace.
+    pub(super) async fn connect(path: &Path) -> io::Result<(Socket, u32)> {
+        let stream = tokio::net::UnixStream::connect(path).await?;
+        let owner = stream.peer_cred()?.uid();
         // not blocking, and stays so
-        let stream = tokio::net::UnixStream::connect(path).await?.into_std()?;
-        Ok(Socket {
-            stream: watched(stream, Interest::READABLE)?,
+        let socket = Socket {
+            stream: watched(stream.into_std()?, Interest::READABLE)?,
             full: None,
-        })
+        };
+        Ok((socket, owner))
     }
 
     /// Pending until the server has read some of what was written.
@@ -131,7 +122,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("s");
         let listener = tokio::net::UnixListener::bind(&path).unwrap();
-        let mut client = Socket::connect(&path).await.unwrap();
+        let (mut client, owner) = Socket::connect(&path).await.unwrap();
+        assert_eq!(owner, nix::unistd::geteuid().as_raw());
         let (mut server, _) = listener.accept().await.unwrap();
         // more than the socket's buffer holds, so that the writer has to wait for room
         let sent: Vec<u8> = (0..3_000_000u32).map(|n| n as u8).collect();

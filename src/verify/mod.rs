@@ -4,6 +4,8 @@
 
 mod check;
 mod find;
+pub mod fixture;
+pub mod lint;
 mod options;
 pub mod pack;
 mod result;
@@ -14,5 +16,5 @@ pub use check::{Check, Chunk, Count, Grace, Map, Requires, RunOn, Severity, Thre
 pub use find::find;
 pub use options::{Options, SAMPLE};
 pub use result::{CheckResult, DatabaseResult, Decision, Finding, Key, MASKED, Snapshot};
-pub use run::{Found, Looked, Named, Progress, VerifyError, run, run_all};
+pub use run::{Found, Looked, Named, Progress, VerifyError, inspect, run, run_all};
 pub use select::{SelectError, Selection, known_params};

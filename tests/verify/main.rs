@@ -9,6 +9,8 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod hostile;
+
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -36,10 +38,7 @@ fn verify(sandbox: &Sandbox, server: &TestServer, checks: &[(&str, &str)], flags
         };
         sandbox.write(&format!("checks/{id}.sql"), &check(id, severity, sql));
     }
-    sandbox.run(&format!(
-        "verify checks --allow-superuser --url {} {flags}",
-        server.url()
-    ))
+    sandbox.run(&format!("verify checks --url {} {flags}", server.url()))
 }
 
 /// What became of a check.
@@ -50,6 +49,19 @@ fn of<'a>(report: &'a Value, id: &str) -> &'a Value {
         .iter()
         .find(|check| check["id"] == id)
         .unwrap_or_else(|| panic!("no {id}: {checks:#?}"))
+}
+
+/// How many snapshots were taken.
+fn snapshots(report: &Value) -> usize {
+    report["databases"][0]["snapshots"].as_array().unwrap().len()
+}
+
+/// Whether a check was violated; held is the other thing that it may be.
+#[track_caller]
+fn violated(check: &Value) -> bool {
+    let decision = check["decision"].as_str().unwrap();
+    assert!(["held", "violated"].contains(&decision), "{check:#}");
+    decision == "violated"
 }
 
 fn sorted(list: &Value) -> Vec<String> {
@@ -69,7 +81,7 @@ fn every_bundled_check_finds_its_planted_rows_and_nothing_else() {
         template.exec(&fs::read_to_string(project().join("sql/hotel").join(file)).unwrap());
     }
     let fresh = sandbox
-        .run(&format!("verify hotel --allow-superuser --url {url} --format json"))
+        .run(&format!("verify hotel --url {url} --format json"))
         .exits(0)
         .json();
     drop(template);
@@ -105,9 +117,7 @@ fn every_bundled_check_finds_its_planted_rows_and_nothing_else() {
         let url = server.url_of(&format!("postgres@/{name}"));
         Database::connect(&url).exec(&fixture);
 
-        let run = sandbox.run(&format!(
-            "verify hotel/{name} --allow-superuser --url {url} --sample 100 --format json"
-        ));
+        let run = sandbox.run(&format!("verify hotel/{name} --url {url} --sample 100 --format json"));
         let report = run.json();
         let check = &report["checks"][0];
         let code = if check["severity"] == "warn" { 1 } else { 2 };
@@ -204,13 +214,18 @@ fn a_check_that_loses_its_connection_does_not_take_the_others_with_it() {
     assert_eq!(of(&report, "b_holds")["decision"], "held");
     assert_eq!(of(&report, "c_holds")["decision"], "held");
     assert_eq!(of(&report, "d_violated")["decision"], "violated");
-    // with nobody left, the rest is not decided, and not forgotten
+    assert_eq!(snapshots(&report), 1, "it was the same snapshot for all");
+    // with nobody left who has the snapshot, the others are looked at on another one
     let report = verify(&sandbox, &server, &checks, "--jobs 1 --format json")
-        .exits(3)
+        .exits(2)
         .json();
-    assert_eq!(report["checks"].as_array().unwrap().len(), 4);
-    for check in report["checks"].as_array().unwrap() {
-        assert_eq!(check["decision"], "could_not_decide", "{check}");
+    assert!(snapshots(&report) > 1);
+    let dead = of(&report, "a_dies");
+    assert_eq!(dead["decision"], "could_not_decide");
+    assert!(dead["reason"].as_str().unwrap().contains("57P01"), "{dead}");
+    for (id, decision) in [("b_holds", "held"), ("c_holds", "held"), ("d_violated", "violated")] {
+        assert_eq!(of(&report, id)["decision"], decision, "{id}");
+        assert_eq!(of(&report, id)["snapshot"], 1, "{id}");
     }
 }
 
@@ -225,7 +240,7 @@ fn ctrl_c_ends_the_checks_with_a_report_and_on_the_server_too() {
         sandbox.write(&format!("checks/{id}.sql"), &check(id, "", sql));
     }
     let run = sandbox.start(&format!(
-        "verify checks --allow-superuser --timeout 10m --jobs 1 --url {} --format json",
+        "verify checks --timeout 10m --jobs 1 --url {} --format json",
         server.url()
     ));
     let sleeping = "exists (select from pg_stat_activity where wait_event = 'PgSleep')";
@@ -268,10 +283,7 @@ fn a_key_column_that_the_check_does_not_return_is_named() {
         ),
     );
     let report = sandbox
-        .run(&format!(
-            "verify keyless.sql --allow-superuser --url {} --format json",
-            server.url()
-        ))
+        .run(&format!("verify keyless.sql --url {} --format json", server.url()))
         .exits(3)
         .json();
     let reason = report["checks"][0]["reason"].as_str().unwrap();
@@ -412,10 +424,7 @@ fn checks_see_nothing_of_what_is_committed_after_they_began() {
         sandbox.write(&format!("checks/{name}.sql"), &check(name, "", sql));
     }
     server.exec("select pg_advisory_lock(42)");
-    let run = sandbox.start(&format!(
-        "verify checks --allow-superuser --jobs 2 --url {} --format json",
-        server.url()
-    ));
+    let run = sandbox.start(&format!("verify checks --jobs 2 --url {} --format json", server.url()));
     let waiting = "(select count(*) from pg_locks where locktype = 'advisory' and not granted)";
     wait_until("two checks wait", Duration::from_secs(20), || {
         server.is(&format!("{waiting} = 2"))
@@ -428,10 +437,7 @@ fn checks_see_nothing_of_what_is_committed_after_they_began() {
         assert_eq!(of(&report, id)["decision"], "held", "{id}");
     }
     let again = sandbox
-        .run(&format!(
-            "verify checks --allow-superuser --url {} --format json",
-            server.url()
-        ))
+        .run(&format!("verify checks --url {} --format json", server.url()))
         .exits(2)
         .json();
     assert_eq!(of(&again, "c")["count"], 1, "the change is there");
@@ -460,9 +466,7 @@ fn all_checks_see_the_same_moment_of_a_busy_database() {
         let count = || server.value("select n from counter").parse::<u64>().unwrap();
         wait_until("the writer writes", Duration::from_secs(20), || count() > 0);
         let before = count();
-        let run = sandbox.run(&format!(
-            "verify checks --allow-superuser --jobs 8 --url {url} --format json"
-        ));
+        let run = sandbox.run(&format!("verify checks --jobs 8 --url {url} --format json"));
         let after = count();
         stop.store(true, Ordering::Relaxed);
         let report = run.exits(2).json();

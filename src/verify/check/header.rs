@@ -35,6 +35,7 @@ struct Text {
     params: BTreeMap<Spanned<String>, String>,
     chunk: Option<Chunk>,
     needs: Option<Spanned<BTreeMap<String, Vec<String>>>>,
+    row_security: Option<bool>,
     owner: Option<String>,
     remedy: Option<String>,
 }
@@ -79,12 +80,16 @@ struct Fields {
     requires: Option<Requires>,
     params: BTreeMap<String, String>,
     chunk: Option<Chunk>,
+    row_security: Option<bool>,
     owner: Option<String>,
     remedy: Option<String>,
 }
 
 /// Reads a check; the suites are those of the folders around it, the outermost first.
 pub(super) fn parse(source: Source, suites: &[Source]) -> Result<Check, FileError> {
+    if let Some(at) = source.text.find('\0') {
+        return Err(source.error(at..at + 1, "there is a NUL character in it").into());
+    }
     let mut text: Text = source.toml(&fenced(&source, "check")?)?;
     let (Some(id), Some(title)) = (text.id.take(), text.title.take()) else {
         let missing = if text.id.is_none() { "id" } else { "title" };
@@ -133,6 +138,7 @@ pub(super) fn parse(source: Source, suites: &[Source]) -> Result<Check, FileErro
         requires: fields.requires.unwrap_or_default(),
         params: fields.params,
         chunk: fields.chunk,
+        row_security: fields.row_security.unwrap_or_default(),
         needs,
         map: None,
         missing: None,
@@ -231,6 +237,7 @@ fn read(source: &Source, text: Text) -> Result<Fields, Diagnostic> {
             .map(|(name, value)| (name.into_inner(), value))
             .collect(),
         chunk: text.chunk,
+        row_security: text.row_security,
         owner: text.owner,
         remedy: text.remedy,
     })
@@ -261,6 +268,7 @@ impl Fields {
             requires: self.requires.or(outer.requires),
             params: self.params,
             chunk: self.chunk.or(outer.chunk),
+            row_security: self.row_security.or(outer.row_security),
             owner: self.owner.or(outer.owner),
             remedy: self.remedy.or(outer.remedy),
         }

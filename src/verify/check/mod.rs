@@ -73,6 +73,9 @@ pub struct Check {
     pub params: BTreeMap<String, String>,
     /// Walks a large table in ranges of a key.
     pub chunk: Option<Chunk>,
+    /// Whether it sees what row-level security shows of the tables. Otherwise rows that a policy may hide are an error: a check that sees
+    /// a part of the rows would hold for the wrong reason.
+    pub row_security: bool,
     /// Whom to ask.
     pub owner: Option<String>,
     /// What to do about a finding: a sentence, a path or a URL.
@@ -199,6 +202,11 @@ impl Check {
         let (_, begin) = self.statement();
         match (&self.map, offset.checked_sub(begin)) {
             (Some(map), None) => map.place_of(offset),
+            (None, _) if !self.needs.is_empty() => {
+                let pack = self.id.split('.').next().unwrap_or_default();
+                let line = self.source.line(offset);
+                format!("line {line}; the names are the pack's, `db-race init --pack {pack}` maps them to yours")
+            }
             (_, inside) => format!("line {}", self.source.line(inside.unwrap_or(offset))),
         }
     }

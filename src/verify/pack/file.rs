@@ -262,3 +262,108 @@ fn lacking(relation: &Relation, column: &str) -> String {
     let meaning = relation.column(column).map_or("", |c| &*c.meaning);
     format!("`{column}` in [map.{}] ({meaning})", relation.name)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(map: &str) -> Result<Vec<Check>, FileError> {
+        checks(&Source::new("m.toml", format!("pack = \"booking\"\n{map}")), &[])
+    }
+
+    fn of<'a>(checks: &'a [Check], id: &str) -> &'a Check {
+        checks.iter().find(|c| c.id == id).unwrap()
+    }
+
+    const SLOTS: &str = "[map.slot]\nfrom = 's'\nresource_id = 'room'\nstarts_at = 'day'\ncapacity = 'n'\n";
+
+    #[test]
+    fn a_check_gets_the_columns_it_needs_under_their_names() {
+        let checks = read(&format!("{SLOTS}taken = '''\na\n + b -- both'''\nwhere = 'not test'")).unwrap();
+        let check = of(&checks, "booking.slot_overbooked");
+        assert_eq!(check.missing, None);
+        let (sql, begin) = check.statement();
+        assert_eq!(
+            &sql[..begin],
+            "with\ndb_race_slot as not materialized (\nselect\n(room\n) as resource_id,\n(day\n) as starts_at,\n(n\n) as capacity,\n\
+             (a\n + b -- both\n) as taken\nfrom s\nwhere (not test\n)\n),\n\
+             slot as not materialized (select * from db_race_slot)\nselect * from (\n"
+        );
+        assert!(sql[begin..].starts_with("-- /// db-race check") && sql.ends_with("\n) as db_race_check"));
+        let place = |words: &str| check.place_of(sql.find(words).unwrap());
+        assert_eq!(place("room\n"), "m.toml line 4, in the map of slot.resource_id");
+        assert_eq!(place("b -- both"), "m.toml line 9, in the map of slot.taken");
+        assert_eq!(place("not test"), "m.toml line 10, in the map of slot.where");
+        let line = check.source.line(check.source.text.find("where taken").unwrap());
+        assert_eq!(place("where taken"), format!("line {line}"));
+    }
+
+    #[test]
+    fn what_is_missing_is_said() {
+        let checks = read(SLOTS).unwrap();
+        let missing = |id: &str| of(&checks, id).missing.clone().unwrap_or_default();
+        assert_eq!(
+            missing("booking.slot_overbooked"),
+            "m.toml doesn't map `taken` in [map.slot] (how much the counter says is taken)"
+        );
+        assert_eq!(
+            missing("booking.slot_counter_differs"),
+            "m.toml doesn't map [map.booking] (resource_id, starts_at, party, is_active), \
+             `taken` in [map.slot] (how much the counter says is taken)"
+        );
+    }
+
+    #[test]
+    fn options_change_the_checks() {
+        let checks = read("skip = ['overlap']\n[params]\nsweep_within = '5s'").unwrap();
+        assert_eq!(of(&checks, "booking.expired_hold_blocks").params["sweep_within"], "5s");
+        let skipped = of(&checks, "booking.overlap").missing.as_deref();
+        assert_eq!(skipped, Some("left out by `skip` in m.toml"));
+        let ledger = |grace: &str| {
+            let text = format!("pack = 'ledger'\n[grace]\nclearing_not_zero = '{grace}'");
+            let checks = super::checks(&Source::new("m.toml", text), &[]).unwrap();
+            of(&checks, "ledger.clearing_not_zero").grace.clone()
+        };
+        assert_eq!(ledger("2h").unwrap().time.as_secs(), 7_200);
+        assert_eq!(ledger("0s"), None);
+    }
+
+    #[test]
+    fn what_is_wrong_is_shown_at_its_line() {
+        for (map, line, shown) in [
+            ("[map.boking]\nfrom = 'b'", 2, "did you mean `booking`?"),
+            (
+                "[map.booking]\nfrom = 'b'\nstart_at = 's'",
+                4,
+                "did you mean `starts_at`?",
+            ),
+            ("[map.booking]\nbooking_id = 'id'", 2, "has no `from`"),
+            ("[map.booking]\nfrom = ''", 3, "this is empty"),
+            ("[map.booking]\nfrom = 'b'\nis_active = true", 4, "expected a string"),
+            ("[params]\nsweep = '1s'", 3, "there are sweep_within"),
+            ("skip = ['overlaps']", 2, "did you mean `overlap`?"),
+            ("[grace]\noverlap = '1s'", 3, "has no grace"),
+            ("mapp = 1", 2, "did you mean `map`?"),
+        ] {
+            let error = read(map).unwrap_err().to_string();
+            assert!(
+                error.contains(shown) && error.contains(&format!("m.toml:{line}:")),
+                "{map}: {error}"
+            );
+        }
+        let error = checks(&Source::new("m.toml", "pack = 'bookin'"), &[]).unwrap_err();
+        assert!(error.to_string().contains("did you mean `booking`?"), "{error}");
+    }
+
+    #[test]
+    fn other_toml_files_are_no_maps() {
+        for (text, is) in [
+            ("# map\npack = 'booking'", true),
+            ("pack=", true),
+            ("packs = 1", false),
+            ("title = 'pack = 1'", false),
+        ] {
+            assert_eq!(is_map(&Source::new("m.toml", text)), is, "{text}");
+        }
+    }
+}

@@ -248,3 +248,65 @@ fn is_name(name: &str) -> bool {
         && letters.all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
         && !["from", "where"].contains(&name)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn packs_and_their_checks_speak_of_the_same_names() {
+        let packs = Pack::bundled().unwrap();
+        let names: Vec<&str> = packs.iter().map(|p| &*p.name).collect();
+        assert_eq!(
+            names,
+            ["booking", "inventory", "ledger", "payments", "queue", "saga", "tenants"]
+        );
+        for pack in packs {
+            let checks = pack.checks(&[]).unwrap();
+            let mut used = BTreeSet::new();
+            for check in &checks {
+                assert!(!check.needs.is_empty(), "{} needs nothing", check.id);
+                assert!(check.remedy.is_some() && !check.tags.is_empty(), "{}", check.id);
+                for (relation, columns) in &check.needs {
+                    for column in columns {
+                        let is_there = pack.relation(relation).is_some_and(|r| r.column(column).is_some());
+                        assert!(is_there, "{} needs {relation}.{column}", check.id);
+                        used.insert((relation.clone(), column.clone()));
+                    }
+                }
+            }
+            for relation in &pack.relations {
+                assert!(relation.gather.is_some() || !relation.names.is_empty() || relation.example.is_some());
+                for column in &relation.columns {
+                    let is_used = used.contains(&(relation.name.clone(), column.name.clone()));
+                    assert!(
+                        is_used,
+                        "no check of {} needs {}.{}",
+                        pack.name, relation.name, column.name
+                    );
+                    let refers = column.refers_to.as_ref();
+                    assert!(refers.is_none_or(|r| pack.relation(r).is_some()), "{refers:?}");
+                }
+            }
+            for name in pack.skip.iter().flat_map(|s| &s.checks) {
+                assert!(checks.iter().any(|c| c.id == format!("{}.{name}", pack.name)), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn names_are_sql_without_quotes() {
+        for (name, is) in [
+            ("starts_at", true),
+            ("a1", true),
+            ("1a", false),
+            ("A", false),
+            ("from", false),
+            ("", false),
+        ] {
+            assert_eq!(is_name(name), is, "{name}");
+        }
+    }
+}

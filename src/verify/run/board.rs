@@ -21,6 +21,8 @@ pub(super) struct Task {
     /// Which of its ranges; none: the check is whole, or its ranges are not known yet.
     pub(super) range: Option<Range>,
     tries: u32,
+    /// How its last worker was lost.
+    pub(super) lost_by: Option<String>,
 }
 
 /// A part of a chunked check.
@@ -35,7 +37,12 @@ pub(super) struct Range {
 
 impl Task {
     pub(super) fn new(check: usize, range: Option<Range>) -> Task {
-        Task { check, range, tries: 0 }
+        Task {
+            check,
+            range,
+            tries: 0,
+            lost_by: None,
+        }
     }
 }
 
@@ -49,8 +56,19 @@ struct State {
     queue: VecDeque<Task>,
     running: usize,
     alive: usize,
+    /// Those alive, and those that may join again.
+    workers: usize,
     /// The worker that exported, and the snapshot's id.
     export: Option<(usize, String)>,
+}
+
+impl State {
+    /// The next task that may be begun. One that has cost a worker its connection waits until those who are lost have joined again: it may
+    /// cost the last one that has the snapshot, too.
+    fn drawable(&self) -> Option<usize> {
+        let is_safe = self.alive == self.workers;
+        self.queue.iter().position(|task| task.tries == 0 || is_safe)
+    }
 }
 
 /// What a worker does next.
@@ -70,6 +88,7 @@ impl Board {
                 queue: tasks.into_iter().collect(),
                 running: 0,
                 alive: workers,
+                workers,
                 export: export.map(|id| (0, id)),
             }),
             changed: Notify::new(),
@@ -105,14 +124,14 @@ impl Board {
         if may_export && state.export.is_none() {
             return Next::Export;
         }
-        if let Some(mut task) = state.queue.pop_front() {
+        if let Some(mut task) = state.drawable().and_then(|at| state.queue.remove(at)) {
             task.tries += 1;
             state.running += 1;
             return Next::Task(task);
         }
-        match state.running {
-            0 => Next::Nothing,
-            _ => Next::Wait,
+        match state.running == 0 && state.queue.is_empty() {
+            true => Next::Nothing,
+            false => Next::Wait,
         }
     }
 
@@ -133,7 +152,8 @@ impl Board {
     pub(super) fn is_idle(&self, may_export: bool) -> bool {
         let state = self.state();
         let is_over = self.over.borrow().is_some();
-        !is_over && state.queue.is_empty() && state.running > 0 && !(may_export && state.export.is_none())
+        let is_done = state.queue.is_empty() && state.running == 0;
+        !is_over && !is_done && state.drawable().is_none() && !(may_export && state.export.is_none())
     }
 
     /// A task is done; its ranges come next.
@@ -148,8 +168,9 @@ impl Board {
     }
 
     /// A task whose worker was lost; false when it was tried often enough.
-    pub(super) fn give_back(&self, task: Task) -> bool {
+    pub(super) fn give_back(&self, mut task: Task, why: &str) -> bool {
         let mut state = self.state();
+        task.lost_by = Some(why.to_string());
         state.running -= 1;
         let again = task.tries < TRIES;
         if again {
@@ -174,11 +195,28 @@ impl Board {
     /// A worker is there again.
     pub(super) fn joined(&self) {
         self.state().alive += 1;
+        self.changed.notify_waiters();
+    }
+
+    /// A worker that was lost does not join again.
+    pub(super) fn gone(&self) {
+        self.state().workers -= 1;
+        self.changed.notify_waiters();
     }
 
     /// A worker has exported the snapshot.
     pub(super) fn exported(&self, worker: usize, id: String) {
         self.state().export = Some((worker, id));
+        self.changed.notify_waiters();
+    }
+
+    /// An id by which the snapshot can't be imported: somebody has to export it anew.
+    pub(super) fn not_exported(&self, id: &str) {
+        let mut state = self.state();
+        if state.export.as_ref().is_some_and(|(_, known)| known == id) {
+            state.export = None;
+        }
+        drop(state);
         self.changed.notify_waiters();
     }
 
@@ -222,7 +260,7 @@ mod tests {
                 panic!("there is a task")
             };
             assert!(matches!(board.next(true), Next::Wait), "it may come back");
-            assert_eq!(board.give_back(task), again);
+            assert_eq!(board.give_back(task, ""), again);
         }
         assert!(matches!(board.next(true), Next::Nothing));
     }
@@ -265,6 +303,24 @@ mod tests {
             "nobody has it any more"
         );
         assert_eq!(board.left().len(), 2);
+    }
+
+    #[test]
+    fn what_has_cost_a_connection_waits_for_those_who_are_lost() {
+        let board = Board::new([Task::new(0, None), Task::new(1, None)], 2, Some("a".into()));
+        let Next::Task(task) = board.next(true) else {
+            panic!("there is a task")
+        };
+        board.give_back(task, "lost");
+        board.lost(1);
+        assert_eq!(drawn(&board), Some(1), "the other one comes first");
+        board.done(Vec::new());
+        assert!(matches!(board.next(true), Next::Wait) && board.is_idle(true));
+        board.joined();
+        assert!(!board.is_idle(true));
+        assert_eq!(drawn(&board), Some(0));
+        let board = Board::new([], 2, Some("a".into()));
+        assert!(!board.is_idle(true), "there is nothing to wait for");
     }
 
     #[test]

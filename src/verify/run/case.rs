@@ -11,8 +11,6 @@ use crate::verify::{Check, CheckResult, Decision, Options, SAMPLE};
 pub(super) struct Case {
     /// Whether it is one of those that this snapshot is for.
     pub(super) is_wanted: bool,
-    /// Whether somebody has begun to look at it.
-    pub(super) is_looked_at: bool,
     /// Ranges of it that are still to be looked at, and of how many; 1 where it is whole.
     pub(super) parts_left: usize,
     pub(super) parts: usize,
@@ -20,7 +18,7 @@ pub(super) struct Case {
     total: Option<u64>,
     undecided: Option<String>,
     skipped: Option<String>,
-    /// A standby had to end it; it is run again on another snapshot.
+    /// Why the snapshot was lost to it; it is run again on another one.
     pub(super) conflict: Option<String>,
     pub(super) took: Duration,
 }
@@ -38,19 +36,22 @@ impl Case {
     pub(super) fn found(&mut self, part: usize, rows: Rows, total: Option<u64>) {
         self.rows.insert(part, rows);
         self.total = self.total.or(total);
-        self.is_looked_at = true;
         self.parts_left -= 1;
     }
 
     pub(super) fn fail(&mut self, why: String) {
         self.undecided.get_or_insert(why);
-        self.is_looked_at = true;
         self.parts_left -= 1;
     }
 
     pub(super) fn skip(&mut self, why: String) {
         self.skipped = Some(why);
         self.parts_left = 0;
+    }
+
+    /// Whether somebody has begun to look at it.
+    pub(super) fn is_begun(&self) -> bool {
+        !self.took.is_zero()
     }
 
     pub(super) fn is_done(&self) -> bool {

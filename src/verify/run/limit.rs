@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::snapshot::Worker;
-use crate::postgres::{Cancel, Target};
+use crate::postgres::Target;
 
 /// Between requests to cancel: one may come between two statements, where it hits nothing.
 const CANCEL_PERIOD: Duration = Duration::from_millis(200);

@@ -63,14 +63,7 @@ const DECLARE: &str = "DECLARE db_race_check NO SCROLL CURSOR FOR\n";
 
 pub(super) async fn look(client: &Client, look: &Look<'_>) -> Result<Seen, Trouble> {
     let check = look.check;
-    let timeout = check.timeout.unwrap_or(look.options.timeout).as_millis();
-    let begin = format!("{ROLLBACK}; SET LOCAL statement_timeout = {timeout}");
-    let params = params(look);
-    let begin = async {
-        // the requests are sent in this order, and answered together
-        let (begun, set) = futures_util::future::join(client.batch_execute(&begin), set(client, &params)).await;
-        begun.and(set)
-    };
+    let begin = begin(client, look);
     if require::is_wanted(check) || check.chunk.is_some() && look.range.is_none() {
         begin.await?;
         if let Some(why) = require::missing(client, &check.requires).await? {
@@ -85,6 +78,19 @@ pub(super) async fn look(client: &Client, look: &Look<'_>) -> Result<Seen, Troub
     let (begun, names) = futures_util::future::join(begin, declare(client, check)).await;
     begun?;
     fetch(client, look, names?).await
+}
+
+/// Behind the savepoint, with the check's time limit and parameters.
+pub(super) async fn begin(client: &Client, look: &Look<'_>) -> Result<(), Error> {
+    let timeout = look.check.timeout.unwrap_or(look.options.timeout).as_millis();
+    let mut begin = format!("{ROLLBACK}; SET LOCAL statement_timeout = {timeout}");
+    if look.check.row_security {
+        begin.push_str("; SET LOCAL row_security = on");
+    }
+    let params = params(look);
+    // the requests are sent in this order, and answered together
+    let (begun, set) = futures_util::future::join(client.batch_execute(&begin), set(client, &params)).await;
+    begun.and(set)
 }
 
 /// The check's parameters as they are set: `race.<name>`.

@@ -13,6 +13,7 @@ mod board;
 mod case;
 mod chunk;
 mod databases;
+mod inspect;
 mod judge;
 mod limit;
 mod look;
@@ -36,10 +37,11 @@ use snapshot::{Shared, Worker};
 use worker::Shift;
 
 pub use databases::{Found, Named, run_all};
+pub use inspect::inspect;
 
 /// How long checks may go on after a stop was asked for.
 const STOP_GRACE: Duration = Duration::from_secs(1);
-/// Snapshots that are taken for checks which a standby has cut off.
+/// Snapshots that are taken for checks which a standby, or a lost connection, has cut off.
 const SNAPSHOTS_MAX: u32 = 3;
 /// Before another one; twice as long before the next.
 const SNAPSHOT_PAUSE: Duration = Duration::from_secs(1);
@@ -167,7 +169,12 @@ async fn run_watched(
         let known = database.get_or_insert_with(|| looked.database.clone());
         let snapshot = known.add(looked.snapshot);
         left.clear();
-        for (i, case) in looked.cases {
+        // those that were begun come last next time: one of them may be what ends connections
+        let (begun, waiting) = looked
+            .cases
+            .into_iter()
+            .partition::<Vec<_>, _>(|(_, case)| case.is_begun());
+        for (i, case) in waiting.into_iter().chain(begun) {
             match case.conflict.is_some() && !stop.is_requested() {
                 true => {
                     left.push(i);
@@ -190,14 +197,12 @@ async fn run_watched(
         }
     }
     let mut database = database.unwrap_or_default();
-    if !left.is_empty() {
+    if !left.is_empty() && database.standby {
         let advice = snapshot::conflict_advice(target).await;
         for i in left {
             let reason = results[i].as_ref().and_then(|r| r.reason.clone()).unwrap_or_default();
-            results[i] = Some(undecided(
-                &checks[i],
-                format!("the standby could not keep a snapshot for it: {reason}; {advice}"),
-            ));
+            let why = format!("the standby could not keep a snapshot for it: {reason}; {advice}");
+            results[i] = Some(undecided(&checks[i], why));
         }
     }
     let mut results: Vec<CheckResult> = results
@@ -293,11 +298,13 @@ async fn on_snapshot(
     let xmin_age = snapshot::release(&alive).await;
     let mut cases = std::mem::take(&mut *shift.cases());
     let why_over = shift.board.why_over();
-    if standby && why_over.is_none() {
-        // the connections of a standby end by its conflicts
+    if why_over.is_none() {
+        // with the last connection the snapshot is gone
         for task in shift.board.left() {
-            let case = &mut cases[task.check];
-            case.conflict.get_or_insert_with(|| "the connections were lost".into());
+            let why = task
+                .lost_by
+                .unwrap_or_else(|| "the connection was lost before its turn".into());
+            cases[task.check].conflict.get_or_insert(why);
         }
     }
     OnSnapshot {
@@ -312,7 +319,7 @@ async fn on_snapshot(
             .enumerate()
             .filter(|(_, case)| case.is_wanted)
             .collect(),
-        not_begun: why_over.unwrap_or_else(|| "the connection was lost before its turn".into()),
+        not_begun: why_over.unwrap_or_else(|| "it was not run".into()),
     }
 }
 

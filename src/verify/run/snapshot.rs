@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::time::timeout;
 use tokio_postgres::{Client, SimpleQueryMessage};
 
-use crate::postgres::{Cancel, ConnectError, Connection, Target, explain};
+use crate::postgres::{ConnectError, Connection, Target, explain};
 use crate::verify::{DatabaseResult, Options, Snapshot, VerifyError};
 
 /// A connection that can't begin within this, a pooler's queue perhaps, is done without.

@@ -70,7 +70,7 @@ impl Columns {
     fn key_text(&self, i: usize) -> String {
         let (column, max) = (column(i), self.value_max());
         format!(
-            "case when length({column}::text) > {max} then left({column}::text, {}) || '...' || md5({column}::text) \
+            "case when octet_length({column}::text) > {max} then left({column}::text, {}) || '...' || md5({column}::text) \
              else {column}::text end",
             max - 40
         )

@@ -18,6 +18,8 @@ use super::{Env, Snapshots};
 use crate::postgres::{explain, lost};
 use crate::verify::Check;
 
+/// How often a worker that has lost its connection tries to come back.
+const JOINS: u32 = 20;
 /// The server's own limit comes first.
 const SLACK: Duration = Duration::from_secs(1);
 
@@ -51,16 +53,30 @@ impl Shift<'_> {
     pub(super) async fn work(&self, nth: usize, worker: Worker) -> Option<Worker> {
         let mut worker = Some(worker);
         let mut is_ready = false;
+        let mut joins_left = JOINS;
         loop {
             let Some(mine) = worker.as_ref().filter(|w| !w.connection.is_closed()) else {
                 if worker.take().is_some() {
                     self.board.lost(nth);
                 }
-                let id = self.board.export_wanted().await?;
-                // whoever exported it may have gone since
-                worker = Some(snapshot::join(self.env.target, &id).await.ok()?);
-                is_ready = false;
-                self.board.joined();
+                let Some(id) = self.board.export_wanted().await else {
+                    self.board.gone();
+                    return None;
+                };
+                match snapshot::join(self.env.target, &id).await {
+                    Ok(joined) => {
+                        worker = Some(joined);
+                        is_ready = false;
+                        self.board.joined();
+                    }
+                    Err(_) if joins_left == 0 => {
+                        self.board.gone();
+                        return None;
+                    }
+                    // whoever exported it may have gone since
+                    Err(_) => self.board.not_exported(&id),
+                }
+                joins_left = joins_left.saturating_sub(1);
                 continue;
             };
             let client: &Client = &mine.connection;
@@ -184,7 +200,6 @@ impl Shift<'_> {
                 Seen::Ranges(found) => {
                     case.parts_left = found.len();
                     case.parts = found.len();
-                    case.is_looked_at = true;
                     ranges = found
                         .into_iter()
                         .map(|range| Task::new(task.check, Some(range)))
@@ -199,7 +214,7 @@ impl Shift<'_> {
     /// Its worker has lost the connection: somebody else tries it.
     fn lose(&self, task: Task, why: String) {
         let check = task.check;
-        if !self.board.give_back(task) {
+        if !self.board.give_back(task, &why) {
             self.cases()[check].fail(format!("its connection was lost each time it was tried: {why}"));
         }
     }
