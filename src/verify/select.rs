@@ -111,7 +111,8 @@ fn once(checks: Vec<Check>) -> Result<Vec<Check>, SelectError> {
     let mut files: BTreeMap<String, String> = BTreeMap::new();
     let mut kept = Vec::new();
     for check in checks {
-        let file = check.source.name.to_string();
+        // two maps of one pack lead to the same files
+        let file = check.map_file.as_ref().unwrap_or(&check.source.name).to_string();
         match files.get(&check.id) {
             None => {
                 files.insert(check.id.clone(), file);

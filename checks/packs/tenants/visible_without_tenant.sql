@@ -4,6 +4,7 @@
 -- severity = "error"
 -- key      = ["table_name"]
 -- tags     = ["tenants", "canary"]
+-- row_security = true
 -- requires = { predicate = "exists (select from pg_class where relrowsecurity and row_security_active(oid))" }
 -- remedy   = "enable row-level security on this table with a policy that compares with nullif(current_setting('app.tenant', true), '')"
 --

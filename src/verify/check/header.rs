@@ -141,6 +141,7 @@ pub(super) fn parse(source: Source, suites: &[Source]) -> Result<Check, FileErro
         row_security: fields.row_security.unwrap_or_default(),
         needs,
         map: None,
+        map_file: None,
         missing: None,
         owner: fields.owner,
         remedy: fields.remedy,

@@ -4,6 +4,7 @@ mod header;
 mod map;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -84,6 +85,8 @@ pub struct Check {
     pub needs: BTreeMap<String, Vec<String>>,
     /// The user's tables under the names that a pack's checks use.
     pub map: Option<Map>,
+    /// The map file that it was found by.
+    pub map_file: Option<Arc<str>>,
     /// Why it can't be run with the map that was given, and what to add to it.
     pub missing: Option<String>,
     /// The file; sent whole, its header is a comment.

@@ -94,9 +94,7 @@ impl Catalog {
                 continue;
             };
             let column: String = row.get("column");
-            if row.get::<_, i32>("place_in_key") > 0 {
-                table.key.push(column.clone());
-            }
+            table.key = row.get("key");
             let mut allowed: Vec<String> = row.get("labels");
             for condition in row.get::<_, Vec<String>>("conditions") {
                 allowed.extend(literals(&condition));

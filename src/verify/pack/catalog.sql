@@ -6,7 +6,15 @@ select
     quote_ident(a.attname) as "column",
     a.attname::text as column_name,
     case when t.typtype = 'd' then base.typcategory else t.typcategory end::text as category,
-    coalesce(array_position(pk.conkey, a.attnum), 0) as place_in_key,
+    -- the primary key of its table
+    array(
+        select quote_ident(p.attname)
+        from pg_constraint as k
+        cross join unnest(k.conkey) with ordinality as u (attnum, place)
+        join pg_attribute as p on p.attrelid = k.conrelid and p.attnum = u.attnum
+        where k.conrelid = c.oid and k.contype = 'p'
+        order by u.place
+    ) as key,
     -- names of states: an enum's labels, or what check constraints on this column alone quote
     array(select e.enumlabel::text from pg_enum as e where e.enumtypid = a.atttypid order by e.enumsortorder) as labels,
     array(
@@ -28,7 +36,6 @@ join pg_namespace as n on n.oid = c.relnamespace
 join pg_attribute as a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
 join pg_type as t on t.oid = a.atttypid
 left join pg_type as base on base.oid = t.typbasetype
-left join pg_constraint as pk on pk.conrelid = c.oid and pk.contype = 'p'
 where
     c.relkind in ('r', 'p', 'v', 'm', 'f')
     and not c.relispartition

@@ -16,6 +16,7 @@ use crate::verify::{Check, Grace};
 #[serde(deny_unknown_fields)]
 struct MapFile {
     pack: Spanned<String>,
+    id: Option<Spanned<String>>,
     #[serde(default)]
     map: BTreeMap<Spanned<String>, BTreeMap<Spanned<String>, Spanned<String>>>,
     #[serde(default)]
@@ -42,6 +43,12 @@ pub fn checks(source: &Source, suites: &[Source]) -> Result<Vec<Check>, FileErro
     let file: MapFile = source.toml(&source.text)?;
     let pack = pack(source, &file.pack)?;
     let mut checks = pack.checks(suites)?;
+    if let Some(id) = file.id.as_ref().filter(|id| !is_id(id.get_ref())) {
+        return Err(source
+            .error(id.span(), "this can't be read")
+            .label("expected letters, digits, `_` and `-`: the first part of the checks' ids")
+            .into());
+    }
     let map = relations(source, &pack, file.map)?;
     params(source, &file.params, &mut checks)?;
     graces(source, &file.grace, &mut checks)?;
@@ -51,6 +58,12 @@ pub fn checks(source: &Source, suites: &[Source]) -> Result<Vec<Check>, FileErro
     for name in &file.skip {
         let check = by_name(source, &mut checks, name)?;
         check.missing = Some(format!("left out by `skip` in {}", source.name));
+    }
+    for check in &mut checks {
+        check.map_file = Some(source.name.clone());
+        if let Some(id) = &file.id {
+            check.id = format!("{}.{}", id.get_ref(), short(&check.id));
+        }
     }
     Ok(checks)
 }
@@ -207,15 +220,23 @@ fn graces(
 
 /// A check of the pack by the second part of its id, or all of it.
 fn by_name<'a>(source: &Source, checks: &'a mut [Check], name: &Spanned<String>) -> Result<&'a mut Check, Diagnostic> {
-    let short = |id: &str| id.rsplit('.').next().unwrap_or_default().to_string();
     let wanted = name.get_ref();
-    match checks.iter().position(|c| c.id == *wanted || short(&c.id) == *wanted) {
+    match checks.iter().position(|c| c.id == *wanted || short(&c.id) == wanted) {
         Some(at) => Ok(&mut checks[at]),
         None => {
-            let names: Vec<String> = checks.iter().map(|c| short(&c.id)).collect();
-            Err(unknown(source, name, "check of the pack", names.iter().map(|n| &**n)))
+            let names = checks.iter().map(|c| short(&c.id));
+            Err(unknown(source, name, "check of the pack", names))
         }
     }
+}
+
+/// An id without the pack's name.
+fn short(id: &str) -> &str {
+    id.rsplit('.').next().unwrap_or(id)
+}
+
+fn is_id(text: &str) -> bool {
+    !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
 }
 
 /// Gives a check what it needs of the map, or says what of it is missing.
@@ -243,6 +264,7 @@ fn give(source: &Source, pack: &Pack, map: &Relations, check: &mut Check) -> Res
             columns,
         });
     }
+    // a pack from disk may say anything
     if let Some(wrong) = check.needs.keys().find(|name| pack.relation(name).is_none()) {
         let known = pack.source()?.map_or_else(|| pack.name.clone(), |s| s.name.to_string());
         let path = check.source.name.to_string();
@@ -329,6 +351,27 @@ mod tests {
     }
 
     #[test]
+    fn two_maps_of_a_pack_have_ids_of_their_own() {
+        let boats = read("id = 'boats'\nskip = ['overlap']").unwrap();
+        assert!(of(&boats, "boats.overlap").missing.is_some());
+        let rooms = read("").unwrap();
+        let all = || rooms.iter().chain(&boats).cloned().collect();
+        assert_eq!(
+            crate::verify::Selection::default().of(all()).unwrap().len(),
+            2 * rooms.len()
+        );
+        let mut twice = rooms.clone();
+        twice[0].map_file = Some("other.toml".into());
+        let error = crate::verify::Selection::default()
+            .of([rooms, twice].concat())
+            .unwrap_err();
+        assert!(
+            error.to_string().contains("m.toml") && error.to_string().contains("other.toml"),
+            "{error}"
+        );
+    }
+
+    #[test]
     fn what_is_wrong_is_shown_at_its_line() {
         for (map, line, shown) in [
             ("[map.boking]\nfrom = 'b'", 2, "did you mean `booking`?"),
@@ -344,6 +387,7 @@ mod tests {
             ("skip = ['overlaps']", 2, "did you mean `overlap`?"),
             ("[grace]\noverlap = '1s'", 3, "has no grace"),
             ("mapp = 1", 2, "did you mean `map`?"),
+            ("id = 'my boats'", 2, "can't be read"),
         ] {
             let error = read(map).unwrap_err().to_string();
             assert!(

@@ -55,6 +55,16 @@ impl Guessed {
     }
 }
 
+impl Guessed {
+    /// Both conditions.
+    fn and(self, other: &Guessed) -> Guessed {
+        if self.sql.contains(&other.sql) {
+            return self;
+        }
+        Guessed::doubtful(format!("{} and {}", self.sql, other.sql), self.why)
+    }
+}
+
 impl Guess {
     /// Whether all that a check needs was found.
     pub fn runs(&self, check: &Check) -> bool {
@@ -76,7 +86,7 @@ pub fn guess(pack: &Pack, catalog: &Catalog) -> Guess {
     let tables = tables(pack, catalog);
     let relations = pack.relations.iter().map(|relation| match relation.gather {
         Some(what) => gather::gather(what, relation, tables.get("tenant").map(|t| t.table), pack, catalog),
-        None => relation_of(relation, tables.get(&*relation.name), &tables, catalog),
+        None => relation_of(relation, pack, &tables, catalog),
     });
     let mut guess = Guess {
         relations: relations.collect(),
@@ -193,38 +203,52 @@ fn by_name<'a>(relation: &Relation, catalog: &'a Catalog, taken: &[&str]) -> Opt
     })
 }
 
-fn relation_of(
-    relation: &Relation,
-    choice: Option<&Choice<'_>>,
-    tables: &Choices<'_>,
-    catalog: &Catalog,
-) -> GuessedRelation {
+fn relation_of(relation: &Relation, pack: &Pack, tables: &Choices<'_>, catalog: &Catalog) -> GuessedRelation {
+    let Some(choice) = tables.get(&*relation.name) else {
+        let columns = relation.columns.iter().map(|c| (c.name.clone(), None));
+        return GuessedRelation {
+            name: relation.name.clone(),
+            from: None,
+            filter: None,
+            columns: columns.collect(),
+        };
+    };
+    let deletion = deletion(choice.table);
+    // what other rows refer to must be there, or they seem to refer to nothing; then what was deleted is just not active any more
+    let refers_here = |r: &&Relation| r.columns.iter().any(|c| c.refers_to.as_ref() == Some(&relation.name));
+    let is_referred = pack
+        .relations
+        .iter()
+        .filter(refers_here)
+        .any(|r| tables.contains_key(&*r.name));
     let column = |column: &Column| {
-        let choice = choice?;
         let referred = column.refers_to.as_deref().and_then(|name| tables.get(name));
-        column_of(column, choice.table, referred.map(|c| c.table), catalog).or_else(|| {
+        let found = column_of(column, choice.table, referred.map(|c| c.table), catalog);
+        let found = found.map(|sql| match &deletion {
+            Some(deletion) if is_referred && column.kind == Kind::Bool => sql.and(deletion),
+            _ => sql,
+        });
+        found.or_else(|| {
             let constant = column.otherwise.as_deref()?;
             Some(Guessed::doubtful(constant, "there is no such column"))
         })
     };
     GuessedRelation {
         name: relation.name.clone(),
-        from: choice.map(|c| Guessed {
-            sql: c.table.name.clone(),
-            why: c.why.clone(),
-            is_doubtful: c.is_doubtful,
+        from: Some(Guessed {
+            sql: choice.table.name.clone(),
+            why: choice.why.clone(),
+            is_doubtful: choice.is_doubtful,
         }),
-        filter: choice.and_then(|c| filter(c.table)),
         columns: relation.columns.iter().map(|c| (c.name.clone(), column(c))).collect(),
+        filter: deletion.filter(|_| !is_referred),
     }
 }
 
 /// Rows that were deleted softly don't count.
-fn filter(table: &Table) -> Option<Guessed> {
-    let column = table
-        .columns
-        .iter()
-        .find(|c| c.word == "deleted_at" && c.category == Category::Time)?;
+fn deletion(table: &Table) -> Option<Guessed> {
+    let is_deletion = |c: &&TableColumn| c.word == "deleted_at" && c.category == Category::Time;
+    let column = table.columns.iter().find(is_deletion)?;
     Some(Guessed::doubtful(
         format!("{} is null", column.name),
         "what was deleted softly",
@@ -488,19 +512,25 @@ mod tests {
             &lines,
             &[
                 "booking.from = public.reservations",
-                "booking.where = deleted_at is null ?",
                 "booking.booking_id = id",
                 "booking.resource_id = berth",
                 "booking.starts_at = lower(during)",
                 "booking.ends_at = upper(during)",
-                "booking.is_active = status in ('held', 'Confirmed') ?",
-                "booking.is_cancelled = status = 'cancelled' ?",
+                "booking.is_active = status in ('held', 'Confirmed') and deleted_at is null ?",
+                "booking.is_cancelled = status = 'cancelled' and deleted_at is null ?",
                 "booking_item.booking_id = reservation",
                 "resource.from = public.berths ?",
                 "resource.capacity = capacity",
             ],
         );
         assert_none(&lines, "hold.");
+        // nothing else refers to its rows
+        let items = vec![
+            table("bookings", "id*:other room_id:other starts_at:time confirmed:bool"),
+            table("booking_items", "id*:other booking_id:other deleted_at:time"),
+        ];
+        let lines = self::lines("booking", items, vec![]);
+        assert_has(&lines, &["booking_item.where = deleted_at is null ?"]);
     }
 
     #[test]

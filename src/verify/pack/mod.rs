@@ -309,4 +309,70 @@ mod tests {
             assert_eq!(is_name(name), is, "{name}");
         }
     }
+
+    /// What stands between the marks of docs/packs.md.
+    fn tables() -> String {
+        let mut text = String::new();
+        for pack in Pack::bundled().unwrap() {
+            let checks = pack.checks(&[]).unwrap();
+            text.push_str(&format!(
+                "### {}\n\n{}. {} checks.\n\n",
+                pack.name,
+                pack.title,
+                checks.len()
+            ));
+            text.push_str("| check | holds when it finds nothing | | reads |\n|---|---|---|---|\n");
+            for check in checks {
+                let short = check.id.split('.').nth(1).unwrap();
+                let reads: Vec<String> = check.needs.keys().map(|r| format!("`{r}`")).collect();
+                let severity = check.severity.name();
+                text.push_str(&format!(
+                    "| `{short}` | {} | {severity} | {} |\n",
+                    check.title,
+                    reads.join(", ")
+                ));
+            }
+            text.push('\n');
+        }
+        text
+    }
+
+    #[test]
+    fn the_documentation_has_every_check() {
+        let page = include_str!("../../../docs/packs.md");
+        let (_, rest) = page.split_once("<!-- packs -->\n").unwrap();
+        let (documented, _) = rest.split_once("<!-- /packs -->").unwrap();
+        let tables = tables();
+        assert!(
+            documented == tables,
+            "put this between the marks of docs/packs.md:\n{tables}"
+        );
+    }
+
+    #[test]
+    fn the_documented_map_and_pack_are_right() {
+        let page = include_str!("../../../docs/packs.md");
+        let block = |nth: usize, kind: &str| {
+            let begin = format!("```{kind}\n");
+            let text = page.split(&begin).nth(nth).unwrap();
+            text.split("```").next().unwrap().to_string()
+        };
+        let map = Source::new("booking.toml", block(1, "toml"));
+        let mapped = super::checks(&map, &[]).unwrap();
+        let runs = |id: &str| mapped.iter().any(|c| c.id == id && c.missing.is_none());
+        assert!(runs("berths.overlap") && !runs("berths.two_in_a_slot"));
+
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("my-pack")).unwrap();
+        let write = |name: &str, text: String| std::fs::write(dir.path().join(name), text).unwrap();
+        write("my-pack/pack.toml", block(2, "toml"));
+        write("my-pack/lost.sql", block(1, "sql"));
+        let map = "pack = './my-pack'\n[map.parcel]\nfrom = 'p'\nparcel_id = 'id'\nis_lost = 'lost'";
+        write("map.toml", map.into());
+        let mapped = crate::verify::find("map.toml", dir.path()).unwrap();
+        assert_eq!(
+            (mapped.len(), &*mapped[0].id, &mapped[0].missing),
+            (1, "my-pack.lost", &None)
+        );
+    }
 }
