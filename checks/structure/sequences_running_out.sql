@@ -4,7 +4,7 @@
 -- severity = "warn"
 -- key      = ["sequence"]
 -- tags     = ["structure", "sequences"]
--- requires = { predicate = "not exists (select from pg_catalog.pg_class where relkind = 'S' and relpersistence <> 't' and not has_sequence_privilege(oid, 'select, usage'))" }
+-- requires = { predicate = "not exists (select from pg_catalog.pg_sequence join pg_catalog.pg_class on oid = seqrelid where relpersistence <> 't' and not has_sequence_privilege(seqrelid, 'select, usage'))" }
 -- params   = { sequence_share_max = "0.8" }
 -- remedy   = "make the column a bigint, and ALTER SEQUENCE ... AS bigint"
 -- ///
