@@ -88,6 +88,22 @@ fn no_bundled_system_has_anything_wrong_in_its_structure() {
     }
 }
 
+#[test]
+fn the_page_about_structure_lists_its_checks() {
+    let page = fs::read_to_string(project().join("docs/structure.md")).unwrap();
+    let checks = find("structure", Path::new("")).unwrap();
+    for check in &checks {
+        let name = check.id.strip_prefix("structure.").unwrap();
+        let line = format!("| `{name}` | {} | {} |", check.title, check.severity.name());
+        assert!(page.contains(&line), "docs/structure.md does not have `{line}`");
+        for (param, value) in &check.params {
+            assert!(page.contains(&format!("`{param}` = {value}")), "{param}");
+        }
+    }
+    let listed = page.lines().filter(|line| line.starts_with("| `")).count();
+    assert_eq!(listed, checks.len(), "docs/structure.md lists what isn't there");
+}
+
 /// The folders below one that hold checks, those with the most fixtures first.
 fn folders(dir: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();

@@ -121,14 +121,10 @@ fn text_has_the_commands_that_run_each() {
     }
     let pack_of = |check: &Value| {
         let folder = check["id"].as_str().unwrap().split('.').next().unwrap().to_string();
-<<<<<<< HEAD
-        packs.iter().find(|pack| pack["name"] == *folder).map(|_| folder)
-=======
         packs
             .iter()
             .find(|pack| pack["name"] == folder.as_str())
             .map(|_| folder)
->>>>>>> a5f48bf1598c2ab0f3fe8f0865af7bf91faebe5e
     };
     for check in all["checks"].as_array().unwrap() {
         let name = check["id"].as_str().unwrap().replace('.', "/");

@@ -138,7 +138,10 @@ impl Verify {
     async fn enter(&self, checks: &[Check], listed: Vec<Named>, stop: &Stop) -> Result<Scene, Failure> {
         if !listed.is_empty() {
             return match self.place.flagged_target()? {
-                Some(_) => Err(Failure::new(exit::USAGE, "--databases says where, so no other flag can")),
+                Some(_) => Err(Failure::new(
+                    exit::USAGE,
+                    "--databases says where, so no other flag can",
+                )),
                 None => Ok(Scene::Existing(listed)),
             };
         }
