@@ -1,7 +1,7 @@
 -- /// db-race check
 -- id       = "structure.collation_versions"
 -- title    = "Indexes are in the order that the operating system's collations have today"
--- severity = "error"
+-- severity = "warn"
 -- key      = ["collation_name"]
 -- tags     = ["structure", "indexes"]
 -- remedy   = "REINDEX what uses it, then ALTER COLLATION ... REFRESH VERSION (ALTER DATABASE ... REFRESH COLLATION VERSION); before that, structure/duplicates_under_unique_index"

@@ -26,10 +26,14 @@ with tables as (
         )
 ),
 columns as (
-    select a.attrelid, a.attnum, a.attname, a.atttypid, t.typtype, t.typname
-    from pg_catalog.pg_attribute a
-    join pg_catalog.pg_type t on t.oid = a.atttypid
+    select a.attrelid, a.attname, a.atttypid
+    from tables t
+    join pg_catalog.pg_attribute a on a.attrelid = t.oid
     where a.attnum > 0 and not a.attisdropped
+        and a.atttypid in (
+            'date'::regtype, 'timestamp'::regtype, 'timestamptz'::regtype,
+            'daterange'::regtype, 'tsrange'::regtype, 'tstzrange'::regtype
+        )
 ),
 words (first, last) as (
     values
@@ -40,7 +44,7 @@ words (first, last) as (
 intervals as (
     select attrelid, quote_ident(attname) as interval_columns
     from columns
-    where typtype = 'r' and typname in ('daterange', 'tsrange', 'tstzrange')
+    where atttypid in ('daterange'::regtype, 'tsrange'::regtype, 'tstzrange'::regtype)
     union
     select f.attrelid, format('%I, %I', f.attname, l.attname)
     from columns f

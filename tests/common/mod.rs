@@ -46,7 +46,19 @@ pub struct Sandbox {
 
 impl Sandbox {
     pub fn new() -> Sandbox {
-        let dir = tempfile::Builder::new().prefix("dbr-").tempdir_in("/tmp").unwrap();
+        Sandbox::below(Path::new("/tmp"))
+    }
+
+    /// In memory where there is room: for tests that make hundreds of databases, which are a thousand files each.
+    pub fn in_memory() -> Sandbox {
+        let shm = Path::new("/dev/shm");
+        let is_roomy = nix::sys::statvfs::statvfs(shm)
+            .is_ok_and(|it| it.blocks_available() as u64 * it.fragment_size() as u64 >= 2 << 30);
+        Sandbox::below(if is_roomy { shm } else { Path::new("/tmp") })
+    }
+
+    fn below(parent: &Path) -> Sandbox {
+        let dir = tempfile::Builder::new().prefix("dbr-").tempdir_in(parent).unwrap();
         let sandbox = Sandbox { dir };
         for (path, name) in [
             (sandbox.dir(), ""),

@@ -134,7 +134,7 @@ fn tables<'a>(pack: &'a Pack, catalog: &'a Catalog) -> Choices<'a> {
                 let choice = Choice {
                     table: referred,
                     why,
-                    is_doubtful,
+                    is_doubtful: is_doubtful || taken.contains(&&*referred.name),
                 };
                 chosen.insert(&wanted.name, choice);
             }
@@ -241,7 +241,13 @@ fn relation_of(relation: &Relation, pack: &Pack, tables: &Choices<'_>, catalog: 
             is_doubtful: choice.is_doubtful,
         }),
         columns: relation.columns.iter().map(|c| (c.name.clone(), column(c))).collect(),
-        filter: deletion.filter(|_| !is_referred),
+        filter: match (
+            by_state(&relation.states, choice.table),
+            deletion.filter(|_| !is_referred),
+        ) {
+            (Some(states), Some(deletion)) => Some(states.and(&deletion)),
+            (states, deletion) => states.or(deletion),
+        },
     }
 }
 
@@ -280,7 +286,7 @@ fn column_of(column: &Column, table: &Table, referred: Option<&Table>, catalog: 
         });
     }
     match (column.kind, column.bound) {
-        (Kind::Bool, _) => by_state(column, table).or_else(|| by_time(column, table)),
+        (Kind::Bool, _) => by_state(&column.states, table).or_else(|| by_time(column, table)),
         (Kind::Time, Some(bound)) => {
             let mut ranges = table.columns.iter().filter(|c| c.category == Category::Range);
             let (range, None) = (ranges.next()?, ranges.next()) else {
@@ -312,8 +318,8 @@ fn ranked<'a>(column: &Column, table: &'a Table) -> Option<(usize, &'a TableColu
 }
 
 /// `state in ('held', 'confirmed')`, for a column of states of which some are meant.
-fn by_state(column: &Column, table: &Table) -> Option<Guessed> {
-    if column.states.is_empty() {
+fn by_state(states: &[String], table: &Table) -> Option<Guessed> {
+    if states.is_empty() {
         return None;
     }
     let is_state = |c: &&TableColumn| {
@@ -324,7 +330,7 @@ fn by_state(column: &Column, table: &Table) -> Option<Guessed> {
     for state in table.columns.iter().filter(is_state) {
         let is_known = !state.allowed.is_empty();
         let known = if is_known { &state.allowed } else { &state.seen };
-        let is_meant = |value: &&String| column.states.iter().any(|pattern| like(pattern, &value.to_lowercase()));
+        let is_meant = |value: &&String| states.iter().any(|pattern| like(pattern, &value.to_lowercase()));
         let meant: Vec<String> = known.iter().filter(is_meant).map(|v| literal(v)).collect();
         let condition = match meant.as_slice() {
             [] => continue,
@@ -553,6 +559,27 @@ mod tests {
         let lines = lines("booking", vec![table("bookings", bookings)], vec![]);
         assert_has(&lines, &["booking.party = seats"]);
         assert_none(&lines, "booking.starts_at");
+    }
+
+    #[test]
+    fn of_a_table_with_other_rows_only_those_of_some_states_count() {
+        let tables = vec![
+            table("orders", "id*:other total:number paid:bool"),
+            table(
+                "payments",
+                "id*:other order_id:other amount:number status:text(failed,succeeded) created_at:time",
+            ),
+            table("refunds", "id*:other payment_id:other amount:number"),
+        ];
+        let lines = lines("payments", tables, vec![key("refunds", "payment_id", "payments")]);
+        assert_has(
+            &lines,
+            &[
+                "capture.from = public.payments ?",
+                "capture.where = status = 'succeeded' ?",
+            ],
+        );
+        assert_none(&lines, "payment.where");
     }
 
     #[test]
