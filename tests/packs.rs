@@ -358,6 +358,31 @@ fn mistakes_in_a_map_are_told_at_their_line() {
 }
 
 #[test]
+fn tables_that_are_called_as_the_packs_own_stay_the_users() {
+    let sandbox = Sandbox::new();
+    let server = sandbox.server();
+    let url = database(
+        &server,
+        "namesake",
+        "create table booking (id int, state text); create table booking_item (id int, parent int);
+         insert into booking values (1, 'confirmed'), (2, 'test'), (3, 'confirmed'); insert into booking_item values (1, 1), (2, 2)",
+    );
+    // the second relation speaks of both tables, not of the first relation, in which booking 2 is not
+    sandbox.write(
+        "map.toml",
+        "pack = 'booking'\n[map.booking]\nfrom = 'booking'\nwhere = \"state <> 'test'\"\nbooking_id = 'id'\nis_confirmed = 'true'\n\
+         [map.booking_item]\nfrom = 'booking_item as i join booking as b on b.id = i.parent'\nitem_id = 'i.id'\nbooking_id = 'b.id'\n\
+         is_active = \"b.state <> 'gone'\"\n",
+    );
+    let report = sandbox
+        .run(&format!("verify map.toml --allow-superuser --format json --url {url}"))
+        .exits(2)
+        .json();
+    assert_eq!(keys(of(&report, "booking.item_without_booking")), [r#"["2"]"#]);
+    assert_eq!(keys(of(&report, "booking.confirmed_without_item")), [r#"["3"]"#]);
+}
+
+#[test]
 fn a_folder_has_its_own_checks_and_maps() {
     let sandbox = Sandbox::new();
     let server = sandbox.server();
