@@ -185,7 +185,7 @@ fn init_guesses_a_map_that_finds_what_is_wrong() {
         .unwrap()
         .to_string();
     assert!(
-        reason.contains("booking.toml doesn't map `hold_id` in [map.booking]"),
+        reason.contains("booking.toml lacks hold_id in [map.booking]"),
         "{reason}"
     );
     assert_eq!(decisions(&report, "could_not_decide").len(), 0);
