@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::audit::overlap::OverlapError;
+use crate::audit::store::StoreError;
 use crate::contend::ContendError;
 use crate::place::PlaceError;
 use crate::postgres::ConnectError;
@@ -118,6 +120,27 @@ impl From<ContendError> for Failure {
 impl From<VerifyError> for Failure {
     fn from(error: VerifyError) -> Self {
         Failure::new(UNREACHABLE, error)
+    }
+}
+
+impl From<OverlapError> for Failure {
+    fn from(error: OverlapError) -> Self {
+        match error {
+            OverlapError::Connect(error) => error.into(),
+            OverlapError::Busy(_) => Failure::new(INCONCLUSIVE, error),
+            OverlapError::Failed { .. } => Failure::new(UNREACHABLE, error),
+        }
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Connect(ConnectError::Connect { .. }) => Failure::new(UNREACHABLE, error),
+            StoreError::Busy(_) | StoreError::Overtaken(_) => Failure::new(INCONCLUSIVE, error),
+            StoreError::Failed { .. } => Failure::new(UNREACHABLE, error),
+            _ => Failure::new(USAGE, error),
+        }
     }
 }
 

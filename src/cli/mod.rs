@@ -1,5 +1,6 @@
 //! The command line: the only place that knows flags, the terminal and signals.
 
+mod audit;
 mod contend;
 pub mod exit;
 mod list;
@@ -34,6 +35,8 @@ enum Command {
     Contend(contend::Contend),
     /// Run checks: SQL that returns the rows that break an invariant
     Verify(verify::Verify),
+    /// Run checks with a memory: what is new, still open, fixed? Made for cron
+    Audit(audit::Audit),
     /// Race a scenario at several sizes of its pool, or of its sessions: which size is enough?
     Sweep(sweep::Sweep),
     /// Keep a throwaway PostgreSQL running, to look inside with psql
@@ -73,6 +76,7 @@ pub fn main() -> ExitCode {
             match cli.command {
                 Command::Contend(command) => command.run().await,
                 Command::Verify(command) => command.run().await,
+                Command::Audit(command) => command.run().await,
                 Command::Sweep(command) => command.run().await,
                 Command::Server(command) => command.run().await,
                 Command::List(command) => command.run(),

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use clap::ValueEnum;
 
 use super::Output;
+use crate::audit::history::History;
 use crate::report::{self, Report, Style};
 use crate::sweep::Sweep;
 
@@ -48,6 +49,19 @@ pub(super) fn write_sweep(output: &Output, sweep: &Sweep) -> io::Result<()> {
             bytes.push(b'\n');
         }
         Format::Text => report::write_sweep(sweep, style(output.color), &mut bytes)?,
+    }
+    quietly(io::stdout().lock().write_all(&bytes))
+}
+
+/// Writes what a memory tells of the past.
+pub(super) fn write_history(output: &Output, history: &History) -> io::Result<()> {
+    let mut bytes = Vec::new();
+    match output.format {
+        Format::Json => {
+            serde_json::to_writer_pretty(&mut bytes, history)?;
+            bytes.push(b'\n');
+        }
+        Format::Text => report::write_history(history, style(output.color), &mut bytes)?,
     }
     quietly(io::stdout().lock().write_all(&bytes))
 }

@@ -8,7 +8,7 @@ mod terminal;
 
 pub use latency::Times;
 pub use model::*;
-pub use terminal::{Style, write as write_terminal, write_sweep};
+pub use terminal::{Style, write as write_terminal, write_history, write_sweep};
 
 use std::io::{self, Write};
 

@@ -1,5 +1,6 @@
 //! The report that a person reads: the verdict first, then what it rests on.
 
+mod audit;
 mod findings;
 mod groups;
 mod locks;
@@ -16,6 +17,7 @@ use super::Report;
 use crate::verdict::{Cause, Judged, Judgement, State, Verdict};
 use table::Table;
 
+pub use audit::write_history;
 pub use sweep::write_sweep;
 
 /// How wide, and whether in colour.
@@ -42,7 +44,10 @@ pub fn write(report: &Report, style: Style, out: &mut impl Write) -> io::Result<
     if let Some(race) = &report.race {
         race::write(paper, race)?;
     }
-    findings::write(paper, report)?;
+    match &report.audit {
+        Some(audit) => audit::write(paper, report, audit)?,
+        None => findings::write(paper, report)?,
+    }
     footer(paper, report)
 }
 
