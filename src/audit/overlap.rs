@@ -4,6 +4,8 @@
 //! the server lets go when the connection ends, however it ends. The transaction is read only and READ COMMITTED, so while it idles it has no
 //! snapshot and holds back no vacuum. On a standby it works too, and knows of the runs on that standby only.
 
+use tokio_postgres::SimpleQueryMessage;
+
 use crate::postgres::{ConnectError, Connection, Target, explain};
 
 use super::fingerprint::fnv1a;
@@ -59,13 +61,14 @@ impl Guard {
         let hash = fnv1a(name.as_bytes());
         // both halves, as the signed number that the function takes
         let key = ((hash >> 32) as u32 ^ hash as u32).cast_signed();
-        let lock = "select pg_try_advisory_xact_lock($1, $2)";
-        match connection
-            .query_one(lock, &[&CLASS, &key])
-            .await
-            .map_err(failed)?
-            .get(0)
-        {
+        // By the simple protocol: after the extended one the portal stays, and with it a snapshot that holds back vacuum.
+        let lock = format!("select pg_try_advisory_xact_lock({CLASS}, {key})");
+        let answer = connection.simple_query(&lock).await.map_err(failed)?;
+        let is_ours = answer.iter().any(|message| match message {
+            SimpleQueryMessage::Row(row) => row.get(0) == Some("t"),
+            _ => false,
+        });
+        match is_ours {
             true => Ok(Guard {
                 _connection: connection,
             }),

@@ -167,7 +167,7 @@ fn a_changed_check_fixes_nothing() {
         ..look("a", &["1"])
     };
     assert_eq!(
-        memory.sees(&[changed.clone()], at(20)),
+        memory.sees(std::slice::from_ref(&changed), at(20)),
         changes([("a 1", Change::StillOpen), ("a 2", Change::CheckChanged)])
     );
     let gone = Look {

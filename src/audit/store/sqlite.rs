@@ -32,7 +32,7 @@ pub struct FileStore {
 impl FileStore {
     pub(super) fn open(path: &Path) -> Result<FileStore, StoreError> {
         let place = path.display().to_string();
-        let failed = |error: std::io::Error| StoreError::Failed {
+        let unmade = |error: std::io::Error| StoreError::Failed {
             place: place.clone(),
             why: error.to_string(),
         };
@@ -41,28 +41,31 @@ impl FileStore {
                 .recursive(true)
                 .mode(0o700)
                 .create(dir)
-                .map_err(failed)?;
+                .map_err(unmade)?;
         }
         // Keys of findings may be nobody else's business. An empty file is an empty database to SQLite.
         let mut new = OpenOptions::new();
         match new.write(true).create_new(true).mode(0o600).open(path) {
-            Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(failed(error)),
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(unmade(error)),
             _ => {}
         }
         let lock = lock(path, &place)?;
         let mut connection = connect(path, &place)?;
-        check_owner(&connection, &place)?;
-        migrate(&mut connection, &place)?;
-        let store = FileStore {
+        let version = check_owner(&connection, &place)?;
+        // nothing is written to a file that is damaged
+        let check: rusqlite::Result<String> = connection.query_row("pragma quick_check(1)", [], |row| row.get(0));
+        match check.map_err(|error| failed(&place, error))? {
+            ok if ok == "ok" => {}
+            why => return Err(damaged(&place, why)),
+        }
+        if version < VERSION {
+            migrate(&mut connection, &place)?;
+        }
+        Ok(FileStore {
             connection,
             place,
             _lock: Some(lock),
-        };
-        let check: String = store.ask("pragma quick_check(1)", [], |row| row.get(0))?;
-        if check != "ok" {
-            return Err(damaged(&store.place, check));
-        }
-        Ok(store)
+        })
     }
 
     pub(super) fn read(path: &Path) -> Result<FileStore, StoreError> {
@@ -296,6 +299,8 @@ fn connect(path: &Path, place: &str) -> Result<Connection, StoreError> {
         let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         connection.busy_timeout(WAIT_MAX)?;
         connection.pragma_update(None, "foreign_keys", true)?;
+        // what is committed survives a crash of the machine, too
+        connection.pragma_update(None, "synchronous", "full")?;
         Ok(connection)
     };
     open().map_err(|error| failed(place, error))
@@ -324,9 +329,7 @@ fn check_owner(connection: &Connection, place: &str) -> Result<i64, StoreError> 
 
 fn migrate(connection: &mut Connection, place: &str) -> Result<(), StoreError> {
     let mut migrate = || -> rusqlite::Result<()> {
-        // what is committed survives a crash of the machine, too
         connection.pragma_update(None, "journal_mode", "wal")?;
-        connection.pragma_update(None, "synchronous", "full")?;
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let version: i64 = transaction.query_row("pragma user_version", [], |row| row.get(0))?;
         let done = usize::try_from(version).unwrap_or_default();

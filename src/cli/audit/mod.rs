@@ -346,12 +346,19 @@ impl Audit {
                 failure: None,
             },
             // what was seen is told all the same
-            Err(error) => Ended {
-                code: code.max(exit::INCONCLUSIVE),
-                changed: true,
-                report: Some(report),
-                failure: Some(Failure::new(code.max(exit::INCONCLUSIVE), error)),
-            },
+            Err(error) => {
+                let code = if code == exit::VIOLATED {
+                    code
+                } else {
+                    exit::INCONCLUSIVE
+                };
+                Ended {
+                    code,
+                    changed: true,
+                    report: Some(report),
+                    failure: Some(Failure::new(code, error)),
+                }
+            }
         })
     }
 

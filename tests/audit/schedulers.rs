@@ -1,0 +1,1 @@
+//! cron, systemd and Kubernetes, as the documentation has them.
