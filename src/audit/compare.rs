@@ -58,15 +58,17 @@ pub struct Comparison {
     pub subjects: BTreeMap<Subject, Remembered>,
 }
 
-/// The name of a database that findings are remembered under: the user who looked doesn't matter.
+/// The name of a database that findings are remembered under.
 pub fn database_name(database: &DatabaseResult) -> String {
     match database.name == database.address {
-        true => database
-            .address
-            .split_once('@')
-            .map_or(database.address.clone(), |(_, place)| place.into()),
+        true => place_name(&database.address).to_string(),
         false => database.name.clone(),
     }
+}
+
+/// An address without the user: who looked doesn't matter.
+pub fn place_name(address: &str) -> &str {
+    address.split_once('@').map_or(address, |(_, place)| place)
 }
 
 /// Compares what checks found at `now` with what is known.

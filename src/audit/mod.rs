@@ -14,7 +14,7 @@ mod result;
 pub mod store;
 mod waivers;
 
-pub use compare::{Comparison, LastFailure, Memory, Remembered, compare, database_name};
+pub use compare::{Comparison, LastFailure, Memory, Remembered, compare, database_name, place_name};
 pub use diff::{Closed, Key, Subject};
 pub use fingerprint::fingerprint;
 pub use moment::{Moment, age};

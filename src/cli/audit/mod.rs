@@ -161,7 +161,7 @@ impl Audit {
     async fn audit(&self, begun: &mut Begun, stop: &Stop) -> Result<Ended, Broken> {
         let checks = self.find()?;
         let target = self.target()?;
-        begun.databases = vec![target.address()];
+        begun.databases = vec![audit::place_name(&target.address()).to_string()];
         let location = self.memory.location()?;
         let mut store = Store::open(&location).await?;
         let waivers = self.waivers(&checks, store.check_ids().await?)?;
