@@ -204,8 +204,12 @@ fn look(subject: Subject, result: &CheckResult, check: &Check) -> Look {
     let coverage = match result.decision {
         Decision::CouldNotDecide => Coverage::Nothing(format!("could not decide: {}", reason())),
         Decision::Skipped => Coverage::Nothing(format!("skipped: {}", reason())),
-        _ if is_whole(result, check) => Coverage::Whole,
-        _ => Coverage::Capped,
+        _ => match &result.reason {
+            // some of its parts failed
+            Some(why) => Coverage::Part(why.clone()),
+            None if is_whole(result, check) => Coverage::Whole,
+            None => Coverage::Part("the check has more rows than it counts, and it is not among the first".into()),
+        },
     };
     let named = |keys: &[crate::verify::Key]| keys.iter().map(|values| name(&result.key, values)).collect();
     Look {

@@ -58,8 +58,8 @@ pub enum Closed {
 pub enum Coverage {
     /// All of them.
     Whole,
-    /// The first ones: there are more than it counts.
-    Capped,
+    /// Some of them; why not all.
+    Part(String),
     /// None; why.
     Nothing(String),
 }
@@ -173,8 +173,8 @@ fn fate(finding: &Known, look: &Look, asked: Option<&String>) -> Option<Change> 
     if look.pending.contains(&finding.key) {
         return not_looked("it is too young to tell: pending");
     }
-    if look.coverage == Coverage::Capped {
-        return not_looked("the check has more rows than it counts, and it is not among the first");
+    if let Coverage::Part(why) = &look.coverage {
+        return not_looked(why);
     }
     let is_changed = asked.is_some_and(|asked| *asked != look.fingerprint);
     is_open.then_some(if is_changed {

@@ -56,6 +56,8 @@ pub struct Failure {
     /// The exit code.
     pub code: u8,
     message: String,
+    /// Whether nobody is told but by the code.
+    is_silent: bool,
 }
 
 impl Failure {
@@ -64,7 +66,22 @@ impl Failure {
         Failure {
             code,
             message: message.to_string(),
+            is_silent: false,
         }
+    }
+
+    /// The same, of which only the code is told.
+    #[must_use]
+    pub fn silent(self) -> Failure {
+        Failure {
+            is_silent: true,
+            ..self
+        }
+    }
+
+    /// Whether the message is for nobody.
+    pub fn is_silent(&self) -> bool {
+        self.is_silent
     }
 }
 

@@ -87,7 +87,9 @@ pub fn main() -> ExitCode {
     match result {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {
-            output::note(&format!("error: {failure}"));
+            if !failure.is_silent() {
+                output::note(&format!("error: {failure}"));
+            }
             ExitCode::from(failure.code)
         }
     }

@@ -6,7 +6,6 @@ use std::time::{Duration, SystemTime};
 use clap::ValueEnum;
 
 use super::Output;
-use crate::audit::history::History;
 use crate::report::{self, Report, Style};
 use crate::sweep::Sweep;
 
@@ -53,33 +52,22 @@ pub(super) fn write_sweep(output: &Output, sweep: &Sweep) -> io::Result<()> {
     quietly(io::stdout().lock().write_all(&bytes))
 }
 
-/// Writes what a memory tells of the past.
-pub(super) fn write_history(output: &Output, history: &History) -> io::Result<()> {
-    let mut bytes = Vec::new();
-    match output.format {
-        Format::Json => {
-            serde_json::to_writer_pretty(&mut bytes, history)?;
-            bytes.push(b'\n');
-        }
-        Format::Text => report::write_history(history, style(output.color), &mut bytes)?,
-    }
-    quietly(io::stdout().lock().write_all(&bytes))
-}
-
 /// Writes lines to stdout; a reader that has gone away is no error.
 pub(super) fn print(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
     quietly(writeln!(out, "{text}").and_then(|()| out.flush()))
 }
 
-fn quietly(result: io::Result<()>) -> io::Result<()> {
+/// A reader that has gone away is no error.
+pub(super) fn quietly(result: io::Result<()>) -> io::Result<()> {
     match result {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         other => other,
     }
 }
 
-fn style(color: Color) -> Style {
+/// How stdout is written to.
+pub(super) fn style(color: Color) -> Style {
     let terminal = io::stdout().is_terminal();
     let color = match color {
         Color::Always => true,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokio_postgres::Row;
-use tokio_postgres::types::ToSql;
+use tokio_postgres::types::{ToSql, Type};
 
 use super::{
     Changes, End, PastLook, PastRun, RunRow, StoreError, VERSION, closed_name, counts_of, counts_row, key_text, known,
@@ -19,6 +19,9 @@ use crate::postgres::{Connection, Target, explain};
 const ANSWER_MAX: Duration = Duration::from_secs(30);
 /// A time as text that can be read again.
 const RFC_3339: &str = r#"at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'"#;
+
+/// Values with their types.
+type Params<'a> = &'a [(&'a (dyn ToSql + Sync), Type)];
 
 /// An open schema.
 #[derive(Debug)]
@@ -109,7 +112,7 @@ impl DatabaseStore {
 
     pub(super) async fn begin(&mut self, suite: &str, now: Moment) -> Result<i64, StoreError> {
         let sql = "insert into db_race_audit.run (suite, started_at) values ($1, $2::text::timestamptz) returning id";
-        Ok(self.one(sql, &[&suite, &now.to_string()]).await?.get(0))
+        Ok(self.one(sql, &[text(&suite), text(&now.to_string())]).await?.get(0))
     }
 
     pub(super) async fn check_ids(&self) -> Result<Vec<String>, StoreError> {
@@ -121,12 +124,12 @@ impl DatabaseStore {
 
     pub(super) async fn memory(&self, run: i64, suite: &str, databases: &[String]) -> Result<Memory, StoreError> {
         let mut memory = Memory {
-            known: self.findings("database = any ($1)", &[&databases]).await?,
+            known: self.findings("database = any ($1)", &[texts(&databases)]).await?,
             ..Memory::default()
         };
         let sql = "select database, check_id, fingerprint, decision, level, waived from db_race_audit.subject \
                    where database = any ($1)";
-        for row in self.all(sql, &[&databases]).await? {
+        for row in self.all(sql, &[texts(&databases)]).await? {
             let mut remembered = Remembered {
                 fingerprint: row.get(2),
                 decision: row.get(3),
@@ -146,7 +149,7 @@ impl DatabaseStore {
             "select complete, to_char(started_at {RFC_3339}), exit_code from db_race_audit.run \
              where suite = $1 and id < $2 order by id desc limit 1"
         );
-        if let Some(row) = self.all(&sql, &[&suite, &run]).await?.first()
+        if let Some(row) = self.all(&sql, &[text(&suite), number(&run)]).await?.first()
             && !row.get::<_, bool>(0)
         {
             memory.last_failure = Some(LastFailure {
@@ -186,19 +189,19 @@ impl DatabaseStore {
         self.all(
             sql,
             &[
-                &run,
-                &now.to_string(),
-                &i32::from(end.exit_code),
-                &changes.is_some(),
-                &(end.checks as i64),
-                &new,
-                &came_back,
-                &open,
-                &fixed,
-                &check_changed,
-                &not_looked_at,
-                &waived,
-                &i64::try_from(end.duration_ms).unwrap_or(i64::MAX),
+                number(&run),
+                text(&now.to_string()),
+                (&i32::from(end.exit_code), Type::INT4),
+                (&changes.is_some(), Type::BOOL),
+                number(&(end.checks as i64)),
+                number(&new),
+                number(&came_back),
+                number(&open),
+                number(&fixed),
+                number(&check_changed),
+                number(&not_looked_at),
+                number(&waived),
+                number(&i64::try_from(end.duration_ms).unwrap_or(i64::MAX)),
             ],
         )
         .await?;
@@ -207,16 +210,16 @@ impl DatabaseStore {
         self.write_subjects(run, changes).await?;
         if let Some(before) = changes.forget_before {
             let sql = "delete from db_race_audit.run where started_at < $1::text::timestamptz";
-            self.all(sql, &[&before.to_string()]).await?;
+            self.all(sql, &[text(&before.to_string())]).await?;
         }
         Ok(())
     }
 
     /// All at once: a column is an array.
     async fn write_findings(&self, findings: &[Known]) -> Result<(), StoreError> {
-        let texts = |of: fn(&Known) -> String| findings.iter().map(of).collect::<Vec<String>>();
+        let each = |of: fn(&Known) -> String| findings.iter().map(of).collect::<Vec<String>>();
         let maybe = |of: fn(&Known) -> Option<String>| findings.iter().map(of).collect::<Vec<Option<String>>>();
-        let numbers = |of: fn(&Known) -> u64| {
+        let count = |of: fn(&Known) -> u64| {
             let number = |known| i64::try_from(of(known)).unwrap_or(i64::MAX);
             findings.iter().map(number).collect::<Vec<i64>>()
         };
@@ -230,16 +233,16 @@ impl DatabaseStore {
         self.all(
             sql,
             &[
-                &texts(|k| k.subject.database.clone()),
-                &texts(|k| k.subject.check.clone()),
-                &texts(|k| key_text(&k.key)),
-                &texts(|k| k.first_seen.to_string()),
-                &texts(|k| k.last_seen.to_string()),
-                &texts(|k| k.open_since.to_string()),
-                &numbers(|k| k.times_seen),
-                &numbers(|k| k.times_back),
-                &maybe(|k| k.closed.map(|(at, _)| at.to_string())),
-                &maybe(|k| k.closed.map(|(_, why)| closed_name(why).to_string())),
+                texts(&each(|k| k.subject.database.clone())),
+                texts(&each(|k| k.subject.check.clone())),
+                texts(&each(|k| key_text(&k.key))),
+                texts(&each(|k| k.first_seen.to_string())),
+                texts(&each(|k| k.last_seen.to_string())),
+                texts(&each(|k| k.open_since.to_string())),
+                (&count(|k| k.times_seen), Type::INT8_ARRAY),
+                (&count(|k| k.times_back), Type::INT8_ARRAY),
+                texts(&maybe(|k| k.closed.map(|(at, _)| at.to_string()))),
+                texts(&maybe(|k| k.closed.map(|(_, why)| closed_name(why).to_string()))),
             ],
         )
         .await?;
@@ -258,28 +261,38 @@ impl DatabaseStore {
                 level,
                 ..
             } = now;
-            self.all(sql, &[database, check, fingerprint, decision, level, &waived])
-                .await?;
+            self.all(
+                sql,
+                &[
+                    text(database),
+                    text(check),
+                    text(fingerprint),
+                    text(decision),
+                    text(level),
+                    number(&waived),
+                ],
+            )
+            .await?;
             let sql = "insert into db_race_audit.look \
                        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)";
             let count = i64::try_from(now.count).unwrap_or(i64::MAX);
             self.all(
                 sql,
                 &[
-                    &run,
-                    database,
-                    check,
-                    decision,
-                    level,
-                    &count,
-                    &now.is_capped,
-                    &new,
-                    &came_back,
-                    &open,
-                    &fixed,
-                    &check_changed,
-                    &not_looked_at,
-                    &waived,
+                    number(&run),
+                    text(database),
+                    text(check),
+                    text(decision),
+                    text(level),
+                    number(&count),
+                    (&now.is_capped, Type::BOOL),
+                    number(&new),
+                    number(&came_back),
+                    number(&open),
+                    number(&fixed),
+                    number(&check_changed),
+                    number(&not_looked_at),
+                    number(&waived),
                 ],
             )
             .await?;
@@ -305,7 +318,11 @@ impl DatabaseStore {
             };
             parts.run(&self.place, counts(row))
         };
-        self.all(&sql, &[&since.to_string()]).await?.iter().map(run).collect()
+        self.all(&sql, &[text(&since.to_string())])
+            .await?
+            .iter()
+            .map(run)
+            .collect()
     }
 
     pub(super) async fn looks(&self, since: Moment) -> Result<Vec<PastLook>, StoreError> {
@@ -327,14 +344,18 @@ impl DatabaseStore {
                 counts: counts_of(counts(row)),
             })
         };
-        self.all(&sql, &[&since.to_string()]).await?.iter().map(look).collect()
+        self.all(&sql, &[text(&since.to_string())])
+            .await?
+            .iter()
+            .map(look)
+            .collect()
     }
 
     pub(super) async fn open_findings(&self) -> Result<Vec<Known>, StoreError> {
         self.findings("closed_at is null", &[]).await
     }
 
-    async fn findings(&self, which: &str, params: &[&(dyn ToSql + Sync)]) -> Result<Vec<Known>, StoreError> {
+    async fn findings(&self, which: &str, params: Params<'_>) -> Result<Vec<Known>, StoreError> {
         let sql = format!(
             "select database, check_id, key::text, to_char(first_seen {RFC_3339}), to_char(last_seen {RFC_3339}), \
              to_char(open_since {RFC_3339}), times_seen, times_back, to_char(closed_at {RFC_3339}), closed_why \
@@ -355,13 +376,30 @@ impl DatabaseStore {
         self.all(&sql, params).await?.iter().map(finding).collect()
     }
 
-    async fn one(&self, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<Row, StoreError> {
-        bounded(&self.place, self.client.query_one(sql, params)).await
+    async fn one(&self, sql: &str, params: Params<'_>) -> Result<Row, StoreError> {
+        let failed = || StoreError::Failed {
+            place: self.place.clone(),
+            why: "a query that has one row had none".into(),
+        };
+        self.all(sql, params).await?.into_iter().next().ok_or_else(failed)
     }
 
-    async fn all(&self, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, StoreError> {
-        bounded(&self.place, self.client.query(sql, params)).await
+    async fn all(&self, sql: &str, params: Params<'_>) -> Result<Vec<Row>, StoreError> {
+        // without named statements, which a transaction pooler would leave behind
+        bounded(&self.place, self.client.query_typed(sql, params)).await
     }
+}
+
+fn text(value: &(dyn ToSql + Sync)) -> (&(dyn ToSql + Sync), Type) {
+    (value, Type::TEXT)
+}
+
+fn number(value: &(dyn ToSql + Sync)) -> (&(dyn ToSql + Sync), Type) {
+    (value, Type::INT8)
+}
+
+fn texts(values: &(dyn ToSql + Sync)) -> (&(dyn ToSql + Sync), Type) {
+    (values, Type::TEXT_ARRAY)
 }
 
 async fn bounded<T>(

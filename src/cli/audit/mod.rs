@@ -154,7 +154,8 @@ impl Audit {
         }
         match ended.failure {
             Some(failure) if is_told => Err(failure),
-            _ => Ok(ended.code),
+            Some(failure) => Err(failure.silent()),
+            None => Ok(ended.code),
         }
     }
 
