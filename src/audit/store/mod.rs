@@ -180,12 +180,13 @@ pub fn default_file(name: &str) -> Result<PathBuf, StoreError> {
 }
 
 impl Location {
-    /// A `postgresql://` URL, or else a file.
+    /// A `postgresql://` URL or `service=NAME`, or else a file.
     ///
     /// # Errors
     /// When the URL is wrong.
     pub fn parse(text: &str) -> Result<Location, ConnectError> {
-        match text.starts_with("postgresql://") || text.starts_with("postgres://") {
+        let begins = ["postgresql://", "postgres://", "service="];
+        match begins.iter().any(|begin| text.starts_with(begin)) {
             true => Ok(Location::Database(Box::new(Target::parse(text)?))),
             false => Ok(Location::File(Path::new(text).into())),
         }

@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 
 use super::exit::{self, Failure};
 use super::progress::Progress;
-use super::{Output, Where, database_url, output, signals};
+use super::{Output, Where, output, signals};
 use crate::audit::overlap::{Guard, OverlapError};
 use crate::audit::store::{Changes, End, Location, Store, StoreError, default_file};
 use crate::audit::{self, Checks, Comparison, Moment, Waivers, database_name};
@@ -69,7 +69,7 @@ enum AuditCommand {
 /// Where the memory is.
 #[derive(Args, Debug)]
 struct MemoryPlace {
-    /// The memory: a file, or postgresql://... for a schema there [default: ~/.local/state/db-race/<NAME>.sqlite]
+    /// The memory: a file, or postgresql://... or service=NAME for a schema there [default: ~/.local/state/db-race/<NAME>.sqlite]
     #[arg(long, value_name = "FILE|URL", env = "DB_RACE_STATE", hide_env_values = true)]
     state: Option<String>,
     /// Audits of one name never run at the same time on a database, and share a memory
@@ -161,8 +161,9 @@ impl Audit {
 
     async fn audit(&self, begun: &mut Begun, stop: &Stop) -> Result<Ended, Broken> {
         let checks = self.find()?;
-        let target = self.target()?;
-        begun.databases = vec![audit::place_name(&target.address()).to_string()];
+        let targets = self.targets()?;
+        let place = |target: &Target| audit::place_name(&target.address()).to_string();
+        begun.databases = targets.iter().map(place).collect();
         let location = self.memory.location()?;
         let mut store = Store::open(&location).await?;
         let waivers = self.waivers(&checks, store.check_ids().await?)?;
@@ -171,7 +172,7 @@ impl Audit {
         let run = store.begin(&suite, begun.started_at).await?;
         let progress = Progress::new(&self.output, stop);
         progress.show("connecting");
-        let looked = self.look(&target, &checks, &progress, stop).await;
+        let looked = self.look(&targets, &checks, &progress, stop).await;
         progress.clear();
         let ended = match looked {
             Ok(looked) => {
@@ -236,12 +237,13 @@ impl Audit {
         Ok(checks)
     }
 
-    fn target(&self) -> Result<Target, Failure> {
-        match self.place.url.clone().or_else(database_url) {
-            Some(url) => Ok(Target::parse(&url)?),
-            None => Err(Failure::new(
+    fn targets(&self) -> Result<Vec<Target>, Failure> {
+        let targets = self.place.targets()?;
+        match targets.is_empty() {
+            false => Ok(targets),
+            true => Err(Failure::new(
                 exit::USAGE,
-                "an audit needs a database: give --url or set DATABASE_URL",
+                "an audit needs a database: give --url, -h or -d, or set DATABASE_URL, PGSERVICE or PGHOST",
             )),
         }
     }
@@ -253,26 +255,40 @@ impl Audit {
         format!("{} on {}", ids.join(" "), databases.join(" "))
     }
 
-    async fn look(&self, target: &Target, checks: &[Check], progress: &Progress, stop: &Stop) -> Result<Seen, Broken> {
-        let _guard = Guard::take(target, "overlap", &self.memory.name).await?;
+    async fn look(
+        &self,
+        targets: &[Target],
+        checks: &[Check],
+        progress: &Progress,
+        stop: &Stop,
+    ) -> Result<Seen, Broken> {
+        let mut guards = Vec::new();
+        for target in targets {
+            guards.push(Guard::take(target, "overlap", &self.memory.name).await?);
+        }
         let options = Options {
             jobs: usize::from(self.jobs),
             timeout: self.timeout,
             sample: self.sample,
             keep_keys: true,
         };
-        let client = target.connect("control").await.map_err(Failure::from)?;
-        let server = postgres::facts(&client, target).await;
-        let server = server.map_err(|error| Failure::new(exit::UNREACHABLE, explain(&error)))?;
         progress.show(&format!("running {} checks", checks.len()));
-        let looked = verify::run(target, checks, &options, stop)
-            .await
-            .map_err(Failure::from)?;
-        Ok(Seen {
-            server,
-            databases: vec![looked.database],
-            checks: looked.checks,
-        })
+        let mut seen = Seen::default();
+        for (nth, target) in targets.iter().enumerate() {
+            let client = target.connect("control").await.map_err(Failure::from)?;
+            let server = postgres::facts(&client, target).await;
+            seen.server = server.map_err(|error| Failure::new(exit::UNREACHABLE, explain(&error)))?;
+            let looked = verify::run(target, checks, &options, stop)
+                .await
+                .map_err(Failure::from)?;
+            seen.databases.push(looked.database);
+            let results = looked.checks.into_iter().map(|result| CheckResult {
+                database: nth,
+                ..result
+            });
+            seen.checks.extend(results);
+        }
+        Ok(seen)
     }
 
     #[allow(clippy::too_many_arguments, reason = "the parts of a run")]
@@ -404,6 +420,7 @@ struct Run<'a> {
 }
 
 /// What the checks found.
+#[derive(Default)]
 struct Seen {
     server: ServerFacts,
     databases: Vec<DatabaseResult>,
