@@ -112,48 +112,67 @@ fn the_webhook_gets_what_changed_and_only_then() {
     );
 }
 
-#[test]
-fn whatever_the_receivers_do_the_verdict_stands_and_their_addresses_are_secret() {
+/// Whatever the receivers do, the verdict stands, it ends soon, and their addresses are secret.
+fn a_receiver_that_fails(manner: Manner, told: &str) {
     let shop = Shop::new();
     shop.breaks(&[1]);
-    for (manner, told) in [
-        (Manner::Answer(404), "it answered 404"),
-        (Manner::Answer(500), "it answered 500"),
-        (Manner::Close, "was not delivered"),
-        (Manner::Hang, "no answer within"),
-    ] {
-        let receiver = Receiver::start(manner);
-        let began = Instant::now();
-        let flags = format!(
-            "--ping-url {0} --webhook {0} --notify-on always --format json",
-            receiver.url
-        );
-        let run = shop.audit(&flags).exits(2);
-        assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
-        assert_eq!(
-            run.stderr
-                .matches("warning: the ping was not delivered: http://127.0.0.1:")
-                .count(),
-            2,
-            "{run}"
-        );
-        assert!(
-            run.stderr.contains("warning: the webhook was not delivered") && run.stderr.contains(told),
-            "{run}"
-        );
-        assert!(
-            !run.stderr.contains("geheim") && !run.stdout.contains("geheim"),
-            "{run}"
-        );
-        run.json();
-    }
+    let receiver = Receiver::start(manner);
+    let began = Instant::now();
+    let flags = format!(
+        "--ping-url {0} --webhook {0} --notify-on always --format json",
+        receiver.url
+    );
+    let run = shop.audit(&flags).exits(2);
+    assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
+    let pings = run
+        .stderr
+        .matches("warning: the ping was not delivered: http://127.0.0.1:")
+        .count();
+    assert_eq!(pings, 2, "{run}");
+    assert!(
+        run.stderr.contains("warning: the webhook was not delivered") && run.stderr.contains(told),
+        "{run}"
+    );
+    assert!(
+        !run.stderr.contains("geheim") && !run.stdout.contains("geheim"),
+        "{run}"
+    );
+    run.json();
     let state = std::fs::read(shop.sandbox.dir().join("state.sqlite")).unwrap();
     assert!(!String::from_utf8_lossy(&state).contains("geheim"));
-    let wrong = shop.audit("--ping-url ftp://geheim").exits(64);
+}
+
+#[test]
+fn a_receiver_that_refuses_changes_nothing() {
+    a_receiver_that_fails(Manner::Answer(404), "it answered 404");
+}
+
+#[test]
+fn a_receiver_that_fails_changes_nothing() {
+    a_receiver_that_fails(Manner::Answer(500), "it answered 500");
+}
+
+#[test]
+fn a_receiver_that_hangs_up_changes_nothing() {
+    a_receiver_that_fails(Manner::Close, "was not delivered");
+}
+
+#[test]
+fn a_receiver_that_says_nothing_changes_nothing() {
+    a_receiver_that_fails(Manner::Hang, "no answer within");
+}
+
+#[test]
+fn an_address_that_is_none_is_not_repeated() {
+    let shop = Shop::new();
+    let mut command = shop.sandbox.command(&shop.words(""));
+    command.env("DB_RACE_PING_URL", "ftp://geheim");
+    let wrong = shop.sandbox.run_command(command).exits(64);
     assert!(
         wrong.stderr.contains("expected an address like https://host/path"),
         "{wrong}"
     );
+    assert!(!wrong.stderr.contains("geheim"), "{wrong}");
 }
 
 #[test]

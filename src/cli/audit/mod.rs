@@ -22,7 +22,7 @@ use crate::report::{Report, SCHEMA};
 use crate::stop::Stop;
 use crate::verdict;
 use crate::verify::{self, Check, CheckResult, DatabaseResult, Decision, Options};
-use tell::{About, Ended, Tell};
+use tell::{About, Ended, Receivers, Tell};
 
 #[derive(Args, Debug)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
@@ -109,6 +109,7 @@ struct Begun {
     databases: Vec<String>,
     /// The heartbeat's beginning, under way.
     told: Option<JoinHandle<()>>,
+    receivers: Receivers,
 }
 
 impl Audit {
@@ -116,12 +117,14 @@ impl Audit {
         if let Some(AuditCommand::History(show)) = self.command.take() {
             return show.run().await;
         }
+        let receivers = self.tell.receivers()?;
         let stop = signals::listen(true);
         let mut begun = Begun {
             started: Instant::now(),
             started_at: Moment::now(),
             databases: Vec::new(),
             told: None,
+            receivers: receivers.clone(),
         };
         let ended = match self.audit(&mut begun, &stop).await {
             Ok(ended) => ended,
@@ -140,7 +143,7 @@ impl Audit {
             // the end must not overtake the beginning; it doesn't panic
             let _ = told.await;
         }
-        self.tell.end(about, &ended).await;
+        self.tell.end(&receivers, about, &ended).await;
         self.show(ended)
     }
 
@@ -167,7 +170,7 @@ impl Audit {
         let location = self.memory.location()?;
         let mut store = Store::open(&location).await?;
         let waivers = self.waivers(&checks, store.check_ids().await?)?;
-        begun.told = Some(self.tell.start());
+        begun.told = Some(Tell::start(&begun.receivers));
         let suite = self.suite(&checks, &begun.databases);
         let run = store.begin(&suite, begun.started_at).await?;
         let progress = Progress::new(&self.output, stop);

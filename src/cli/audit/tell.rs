@@ -29,10 +29,33 @@ pub(super) struct Tell {
     #[arg(long, value_enum, value_name = "WHEN")]
     notify_on: Option<NotifyOn>,
     /// Heartbeat: posts to URL/start at the beginning and to URL/EXIT-CODE at the end
-    #[arg(long, value_name = "URL", env = "DB_RACE_PING_URL", hide_env_values = true, value_parser = Address::parse)]
-    ping_url: Option<Address>,
+    #[arg(long, value_name = "URL", env = "DB_RACE_PING_URL", hide_env_values = true)]
+    ping_url: Option<Given>,
     /// Posts what changed as JSON, with a `text` as chat services take it
-    #[arg(long, value_name = "URL", env = "DB_RACE_WEBHOOK", hide_env_values = true, value_parser = Address::parse)]
+    #[arg(long, value_name = "URL", env = "DB_RACE_WEBHOOK", hide_env_values = true)]
+    webhook: Option<Given>,
+}
+
+/// An address as it was given. clap would repeat a wrong one, so it is read later.
+#[derive(Clone)]
+struct Given(String);
+
+impl From<String> for Given {
+    fn from(text: String) -> Given {
+        Given(text)
+    }
+}
+
+impl std::fmt::Debug for Given {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("...")
+    }
+}
+
+/// Who is told.
+#[derive(Clone)]
+pub(super) struct Receivers {
+    ping: Option<Address>,
     webhook: Option<Address>,
 }
 
@@ -71,9 +94,22 @@ impl Tell {
         ended.code == exit::USAGE || is_due(self.notify_on.unwrap_or(NotifyOn::Always), ended)
     }
 
+    /// The addresses that were given; empty ones are none.
+    pub(super) fn receivers(&self) -> Result<Receivers, Failure> {
+        let address = |given: &Option<Given>, flag: &str| {
+            let given = given.as_ref().filter(|given| !given.0.is_empty());
+            let read = given.map(|given| Address::parse(&given.0)).transpose();
+            read.map_err(|expected| Failure::new(exit::USAGE, format!("{flag} is wrong: {expected}")))
+        };
+        Ok(Receivers {
+            ping: address(&self.ping_url, "--ping-url (or DB_RACE_PING_URL)")?,
+            webhook: address(&self.webhook, "--webhook (or DB_RACE_WEBHOOK)")?,
+        })
+    }
+
     /// Tells the heartbeat that the run begins, beside the run.
-    pub(super) fn start(&self) -> JoinHandle<()> {
-        let address = self.ping_url.clone();
+    pub(super) fn start(to: &Receivers) -> JoinHandle<()> {
+        let address = to.ping.clone();
         tokio::spawn(async move {
             if let Some(address) = address {
                 warn("ping", notify::ping_start(&address).await);
@@ -82,7 +118,7 @@ impl Tell {
     }
 
     /// Tells the heartbeat and the webhook how the run ended.
-    pub(super) async fn end(&self, about: About<'_>, ended: &Ended) {
+    pub(super) async fn end(&self, to: &Receivers, about: About<'_>, ended: &Ended) {
         let report = ended.report.as_ref();
         let undecided = report.map(|report| report.checks.iter().filter(|c| c.decision == Decision::CouldNotDecide));
         let undecided = undecided.into_iter().flatten();
@@ -100,7 +136,7 @@ impl Tell {
             problems,
         };
         let ping = async {
-            if let Some(address) = &self.ping_url {
+            if let Some(address) = &to.ping {
                 warn(
                     "ping",
                     notify::ping_end(address, ended.code, &notify::summary(&message)).await,
@@ -108,7 +144,7 @@ impl Tell {
             }
         };
         let webhook = async {
-            if let Some(address) = &self.webhook
+            if let Some(address) = &to.webhook
                 && is_due(self.notify_on.unwrap_or(NotifyOn::Change), ended)
             {
                 warn("webhook", notify::webhook(address, notify::body(&message)).await);
