@@ -110,6 +110,11 @@ fn post_once(url: &str, content_type: &str, body: &str, at_most: Duration) -> Re
             code @ (408 | 429 | 500..) => Err(Refusal::ForNow(format!("it answered {code}"))),
             code => Err(Refusal::ForGood(format!("it answered {code}"))),
         },
+        Err(ureq::Error::Rustls(error)) => Err(Refusal::ForGood(error.to_string())),
+        // a certificate that is refused comes this way
+        Err(ureq::Error::Io(error)) if error.kind() == std::io::ErrorKind::InvalidData => {
+            Err(Refusal::ForGood(error.to_string()))
+        }
         Err(error) => Err(Refusal::ForNow(match error {
             // its own text may have the address in it
             ureq::Error::BadUri(_) | ureq::Error::Http(_) => "the address is wrong".into(),
@@ -117,7 +122,6 @@ fn post_once(url: &str, content_type: &str, body: &str, at_most: Duration) -> Re
             ureq::Error::Io(error) => error.to_string(),
             ureq::Error::HostNotFound => "the host is not known".into(),
             ureq::Error::ConnectionFailed => "there is no connection".into(),
-            ureq::Error::Rustls(error) => error.to_string(),
             _ => "it could not be sent".into(),
         })),
     }
