@@ -1,21 +1,86 @@
-//! stdout, stderr and the terminal.
+//! stdout, stderr, the terminal, and the files of reports.
 
+use std::future::Future;
 use std::io::{self, IsTerminal, Write};
-use std::time::{Duration, SystemTime};
+use std::path::PathBuf;
+use std::time::{Duration, Instant, SystemTime};
 
 use clap::ValueEnum;
+use clap::builder::{TypedValueParser, ValueParserFactory};
 
-use super::Output;
-use crate::report::{self, Report, Style};
+use super::exit::{self, Failure};
+use super::save::save;
+use super::{Output, github};
+use crate::report::{self, Paths, Report, SCHEMA, Style};
 use crate::sweep::Sweep;
+use crate::verdict::{Judged, Verdict};
 
-/// The form of the report on stdout.
+/// The form of a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Format {
     /// For people
     Text,
     /// One document with everything in it
     Json,
+    /// For the test reports of CI services
+    Junit,
+    /// Test Anything Protocol, version 14
+    Tap,
+    /// For code scanning
+    Sarif,
+    /// For a comment on a pull request
+    Markdown,
+    /// Annotations for GitHub Actions, and its step summary
+    Github,
+    /// Metrics, for node_exporter's textfile collector as well as OpenMetrics
+    #[value(alias = "openmetrics")]
+    Prometheus,
+}
+
+impl Format {
+    fn name(self) -> String {
+        self.to_possible_value()
+            .map_or_else(String::new, |v| v.get_name().to_string())
+    }
+}
+
+/// A report beside the one on the terminal: `junit=report.xml`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Beside {
+    format: Format,
+    /// None: stdout.
+    path: Option<PathBuf>,
+}
+
+impl ValueParserFactory for Beside {
+    type Parser = clap::builder::ValueParser;
+
+    fn value_parser() -> Self::Parser {
+        clap::builder::ValueParser::new(clap::builder::NonEmptyStringValueParser::new().try_map(|text| beside(&text)))
+    }
+}
+
+fn beside(text: &str) -> Result<Beside, String> {
+    let (kind, path) = match text.split_once('=') {
+        Some((kind, path)) => (kind, Some(path)),
+        None => (text, None),
+    };
+    let format = Format::from_str(kind, false).map_err(|_| {
+        let names: Vec<String> = Format::value_variants().iter().map(|f| f.name()).collect();
+        format!("there is no kind `{kind}`; there are {}", names.join(", "))
+    })?;
+    match (format, path) {
+        (Format::Github, None | Some("-")) => Ok(Beside { format, path: None }),
+        (Format::Github, Some(_)) => {
+            Err("`github` writes to stdout and to $GITHUB_STEP_SUMMARY; it has no path".into())
+        }
+        (_, None | Some("")) => Err(format!("where to? `{kind}=PATH`, or `{kind}=-` for stdout")),
+        (_, Some("-")) => Ok(Beside { format, path: None }),
+        (_, Some(path)) => Ok(Beside {
+            format,
+            path: Some(path.into()),
+        }),
+    }
 }
 
 /// When to use colour.
@@ -29,27 +94,221 @@ pub(super) enum Color {
     Never,
 }
 
-/// Writes the report; a reader that has gone away is no error.
-pub(super) fn write(output: &Output, report: &Report) -> io::Result<()> {
-    let mut bytes = Vec::new();
-    match output.format {
-        Format::Json => report::write_json(report, &mut bytes)?,
-        Format::Text => report::write_terminal(report, style(output.color), &mut bytes)?,
-    }
-    quietly(io::stdout().lock().write_all(&bytes))
+/// What goes where.
+#[derive(Debug, PartialEq, Eq)]
+struct Plan {
+    stdout: Format,
+    /// The text, which has lost its place to a `--report ...=-`.
+    text_on_stderr: bool,
+    github: bool,
+    files: Vec<(Format, PathBuf)>,
 }
 
-/// Writes what a sweep has measured.
-pub(super) fn write_sweep(output: &Output, sweep: &Sweep) -> io::Result<()> {
-    let mut bytes = Vec::new();
-    match output.format {
-        Format::Json => {
-            serde_json::to_writer_pretty(&mut bytes, sweep)?;
-            bytes.push(b'\n');
+impl Plan {
+    fn of(output: &Output, is_on_github: bool) -> Result<Plan, Failure> {
+        let usage = |message: String| Failure::new(exit::USAGE, message);
+        let beside = |format| output.report.iter().any(|b: &Beside| b.format == format);
+        let mut on_stdout = output
+            .report
+            .iter()
+            .filter(|b| b.path.is_none() && b.format != Format::Github);
+        let taken = on_stdout.next();
+        if let Some(second) = on_stdout.next() {
+            let second = second.format.name();
+            return Err(usage(format!(
+                "only one report can go to stdout: give `{second}` a path"
+            )));
         }
-        Format::Text => report::write_sweep(sweep, style(output.color), &mut bytes)?,
+        if let (Some(taken), Some(format)) = (taken, output.format) {
+            let (taken, format) = (taken.format.name(), format.name());
+            return Err(usage(format!(
+                "only one report can go to stdout: `--format {format}` and `--report {taken}=-` both do"
+            )));
+        }
+        let stdout = taken.map(|b| b.format).or(output.format).unwrap_or(Format::Text);
+        let files = output.report.iter().filter_map(|b| Some((b.format, b.path.clone()?)));
+        Ok(Plan {
+            stdout,
+            text_on_stderr: taken.is_some_and(|b| b.format != Format::Text) && !output.quiet,
+            github: is_on_github || beside(Format::Github) || stdout == Format::Github,
+            files: files.collect(),
+        })
     }
-    quietly(io::stdout().lock().write_all(&bytes))
+}
+
+/// Runs a command whose reports are asked for. Where it fails before it has one, those that go to files say so: a report
+/// of the last run must not be taken for one of this.
+///
+/// # Errors
+/// The command's own, and [`exit::USAGE`] where the reports get in each other's way.
+pub(super) async fn told(
+    output: Output,
+    command: &'static str,
+    run: impl Future<Output = Result<u8, Failure>>,
+) -> Result<u8, Failure> {
+    let plan = Plan::of(&output, github::is_here())?;
+    let (started, started_at) = (Instant::now(), now());
+    let result = run.await;
+    if let Err(failure) = &result {
+        let report = Report {
+            schema: SCHEMA,
+            version: env!("CARGO_PKG_VERSION"),
+            command,
+            started_at,
+            duration_ms: millis(started.elapsed()),
+            verdict: Verdict {
+                outcome: match failure.code {
+                    exit::INTERRUPTED => Judged::Interrupted,
+                    _ => Judged::Inconclusive,
+                },
+                cause: None,
+                reasons: vec![failure.to_string()],
+                rules: Vec::new(),
+            },
+            server: Default::default(),
+            race: None,
+            databases: Vec::new(),
+            checks: Vec::new(),
+            notes: Vec::new(),
+            reproduce: None,
+        };
+        write_files(&plan, &report, failure.code);
+        if plan.github {
+            let mut bytes = Vec::new();
+            github::write(&report, &mut bytes);
+            let _ = io::stdout().lock().write_all(&bytes);
+        }
+    }
+    result
+}
+
+/// Writes all reports, and gives the exit code: that of the run, unless it was a good one and some report could not be
+/// written. A reader of stdout that has gone away is no error.
+pub(super) fn write(output: &Output, report: &Report, code: u8) -> u8 {
+    // it was made before the run, so it can be made now
+    let Ok(plan) = Plan::of(output, github::is_here()) else {
+        return exit::USAGE;
+    };
+    let mut is_complete = write_files(&plan, report, code);
+    let mut stdout = Vec::new();
+    let mut stderr = Vec::new();
+    let style = style(output.color);
+    let written = match plan.stdout {
+        Format::Github => Ok(()),
+        // values of strangers could begin a line with a command
+        Format::Text if plan.github => github::guarded(&mut stdout, |out| report::write_terminal(report, style, out)),
+        format => render(format, report, code, report.command, style, &mut stdout),
+    };
+    is_complete &= is_written(written, "stdout");
+    if plan.text_on_stderr {
+        is_complete &= is_written(report::write_terminal(report, Style::default(), &mut stderr), "stderr");
+    }
+    if plan.github {
+        // the runner reads both
+        let out = match plan.stdout {
+            Format::Text | Format::Github => &mut stdout,
+            _ => &mut stderr,
+        };
+        is_complete &= github::write(report, out);
+    }
+    let _ = io::stderr().lock().write_all(&stderr);
+    is_complete &= is_written(quietly(io::stdout().lock().write_all(&stdout)), "stdout");
+    match (is_complete, code) {
+        (false, exit::HELD | exit::WARNED) => exit::CANNOT_WRITE,
+        _ => code,
+    }
+}
+
+/// Writes the files, each for itself; whether all could be written.
+fn write_files(plan: &Plan, report: &Report, code: u8) -> bool {
+    let mut is_complete = true;
+    for (format, path) in &plan.files {
+        let run = path
+            .file_stem()
+            .map_or_else(String::new, |s| s.to_string_lossy().into_owned());
+        let mut bytes = Vec::new();
+        let written = render(*format, report, code, &run, Style::default(), &mut bytes);
+        let written = written.and_then(|()| save(path, &bytes));
+        is_complete &= is_written(written, &path.display().to_string());
+    }
+    is_complete
+}
+
+fn is_written(result: io::Result<()>, place: &str) -> bool {
+    if let Err(error) = &result {
+        note(&format!("error: cannot write the report to {place}: {error}"));
+    }
+    result.is_ok()
+}
+
+fn render(format: Format, report: &Report, code: u8, run: &str, style: Style, out: &mut Vec<u8>) -> io::Result<()> {
+    match format {
+        Format::Text => report::write_terminal(report, style, out),
+        Format::Json => report::write_json(report, out),
+        Format::Junit => report::write_junit(report, out),
+        Format::Tap => report::write_tap(report, out),
+        Format::Sarif => report::write_sarif(report, code, &paths(), out),
+        Format::Markdown => report::write_markdown(report, out),
+        Format::Github => report::write_annotations(report, &paths(), out),
+        Format::Prometheus => report::write_prometheus(report, code, run, out),
+    }
+}
+
+/// Paths as the repository has them, where GitHub says which one it is.
+pub(super) fn paths() -> Paths {
+    Paths {
+        here: std::env::current_dir().unwrap_or_default(),
+        root: std::env::var_os("GITHUB_WORKSPACE")
+            .filter(|p| !p.is_empty())
+            .map(PathBuf::from),
+    }
+}
+
+/// What a sweep can be reported as.
+///
+/// # Errors
+/// [`exit::USAGE`] for all but text and JSON: a sweep measures and judges nothing.
+pub(super) fn for_sweep(output: &Output) -> Result<(), Failure> {
+    let plan = Plan::of(output, false)?;
+    let mut formats = plan.files.iter().map(|(format, _)| *format).chain([plan.stdout]);
+    match formats
+        .find(|f| !matches!(f, Format::Text | Format::Json))
+        .or(plan.github.then_some(Format::Github))
+    {
+        None => Ok(()),
+        Some(format) => Err(Failure::new(
+            exit::USAGE,
+            format!(
+                "a sweep has no report of the kind `{}`: it judges nothing; there are text and json",
+                format.name()
+            ),
+        )),
+    }
+}
+
+/// Writes what a sweep has measured, and gives the exit code as [`write()`] does.
+pub(super) fn write_sweep(output: &Output, sweep: &Sweep, code: u8) -> u8 {
+    let Ok(plan) = Plan::of(output, false) else {
+        return exit::USAGE;
+    };
+    let render = |format, style, out: &mut Vec<u8>| match format {
+        Format::Json => {
+            serde_json::to_writer_pretty(&mut *out, sweep)?;
+            writeln!(out)
+        }
+        _ => report::write_sweep(sweep, style, out),
+    };
+    let mut is_complete = true;
+    for (format, path) in &plan.files {
+        let mut bytes = Vec::new();
+        let written = render(*format, Style::default(), &mut bytes).and_then(|()| save(path, &bytes));
+        is_complete &= is_written(written, &path.display().to_string());
+    }
+    let mut bytes = Vec::new();
+    let written = render(plan.stdout, style(output.color), &mut bytes);
+    let written = written.and_then(|()| quietly(io::stdout().lock().write_all(&bytes)));
+    is_complete &= is_written(written, "stdout");
+    if is_complete { code } else { exit::CANNOT_WRITE }
 }
 
 /// Writes lines to stdout; a reader that has gone away is no error.
@@ -101,5 +360,53 @@ pub(super) fn shell_word(word: &str) -> String {
     match !word.is_empty() && word.chars().all(plain) {
         true => word.to_string(),
         false => format!("'{}'", word.replace('\'', r"'\''")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn output(format: Option<Format>, reports: &[&str]) -> Output {
+        Output {
+            format,
+            report: reports.iter().map(|r| beside(r).unwrap()).collect(),
+            color: Color::Never,
+            quiet: false,
+        }
+    }
+
+    #[test]
+    fn stdout_has_one_report() {
+        let plan = |format, reports| Plan::of(&output(format, reports), false);
+        assert_eq!(plan(None, &[]).unwrap().stdout, Format::Text);
+        let beside = plan(None, &["junit=-", "json=a/b.json"]).unwrap();
+        assert_eq!((beside.stdout, beside.text_on_stderr), (Format::Junit, true));
+        assert_eq!(beside.files, [(Format::Json, PathBuf::from("a/b.json"))]);
+        assert!(!plan(Some(Format::Json), &["junit=x"]).unwrap().text_on_stderr);
+        assert!(plan(None, &["junit=-", "tap=-"]).is_err());
+        assert!(plan(Some(Format::Text), &["tap=-"]).is_err());
+    }
+
+    #[test]
+    fn github_is_detected_or_asked_for_and_shares_stdout() {
+        let plan = |reports, here| Plan::of(&output(None, reports), here).unwrap();
+        assert!(plan(&[], true).github && !plan(&[], false).github);
+        let asked = plan(&["github"], false);
+        assert_eq!((asked.github, asked.stdout), (true, Format::Text));
+        assert_eq!(plan(&["github", "json=-"], false).stdout, Format::Json);
+    }
+
+    #[test]
+    fn a_report_is_a_kind_and_a_path() {
+        assert_eq!(beside("openmetrics=a=b").unwrap().path, Some("a=b".into()));
+        for (text, part) in [
+            ("junti=x", "there is no kind `junti`; there are text, json, junit"),
+            ("junit", "`junit=PATH`"),
+            ("junit=", "`junit=PATH`"),
+            ("github=x", "it has no path"),
+        ] {
+            assert!(beside(text).unwrap_err().contains(part), "{text}");
+        }
     }
 }

@@ -1,0 +1,12 @@
+//! Reports of every kind, as somebody else's parsers understand them.
+//!
+//! The values are those of a hostile column; what each parser reads must be what PostgreSQL has stored.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod files;
+mod github;
+mod parsers;
+mod race;
+mod verify;
