@@ -254,8 +254,9 @@ fn text(text: &str) -> String {
 
 /// A value. Inside of `<code>` nobody is mentioned and nothing is linked.
 fn code(value: &str) -> String {
-    let inside = text(value).replace("@<!-- -->", "@");
-    format!("<code>{inside}</code>")
+    // no line begins here
+    let inside = text(&format!(".{value}")).replace("@<!-- -->", "@");
+    format!("<code>{}</code>", &inside[1..])
 }
 
 /// Lines as they are, in a fence that they do not end.

@@ -37,14 +37,14 @@ fn stdout_takes_one_report_and_the_text_goes_to_stderr() {
     let verify = format!("verify checks/a_held.sql --url {}", server.url());
     let run = sandbox.run(&format!("{verify} --report json=-")).exits(0);
     assert_eq!(run.json()["verdict"]["outcome"], "passed");
-    assert!(run.stderr.contains("PASSED  1 checks"), "{run}");
+    assert!(run.stderr.contains("PASSED  1 check on"), "{run}");
     let run = sandbox.run(&format!("{verify} --report json=- --quiet")).exits(0);
     assert_eq!(run.stderr, "");
     for both in ["--report json=- --report tap=-", "--format tap --report json=-"] {
         sandbox
             .run(&format!("{verify} {both}"))
             .exits(64)
-            .complains(&["only one report can go to stdout", "json"]);
+            .complains(&["only one report can go to stdout", "tap"]);
     }
     sandbox
         .run(&format!("{verify} --report junti=x"))

@@ -94,6 +94,54 @@ fn a_run_that_could_not_be_made_is_annotated() {
     assert!(run.stdout.starts_with("::error title=the run%3A"), "{run}");
 }
 
+/// What a step of the action runs, without its indentation.
+fn script(step: &str) -> String {
+    let action = fs::read_to_string(project().join("action.yml")).unwrap();
+    let (_, rest) = action.split_once(&format!("      id: {step}\n")).unwrap();
+    let (_, rest) = rest.split_once("      run: |\n").unwrap();
+    let lines = rest.lines().take_while(|l| l.is_empty() || l.starts_with("        "));
+    lines.map(|l| format!("{}\n", l.trim())).collect()
+}
+
+#[test]
+fn the_action_runs_what_it_is_told_and_keeps_the_reports() {
+    let sandbox = Sandbox::new();
+    let server = sandbox.server();
+    checks(&sandbox);
+    sandbox.write(
+        "checks/with space.sql",
+        "-- /// db-race check\n-- id = \"space\"\n-- ///\nselect 1",
+    );
+    sandbox.write("output", "");
+    let bin = sandbox.dir().join("db-race-bin/bin");
+    fs::create_dir_all(&bin).unwrap();
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_db-race"), bin.join("db-race")).unwrap();
+    let output = Command::new("bash")
+        // as GitHub runs it
+        .args(["--noprofile", "--norc", "-eo", "pipefail", "-c", &script("run")])
+        .current_dir(sandbox.dir())
+        .env("RUNNER_TEMP", sandbox.dir())
+        .env("GITHUB_OUTPUT", sandbox.dir().join("output"))
+        .env("COMMAND", "verify")
+        .env("ARGS", "checks/a_held.sql 'checks/with space.sql' --jobs 2")
+        .env("URL", server.url())
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{stderr}");
+    let outputs = fs::read_to_string(sandbox.dir().join("output")).unwrap();
+    assert!(outputs.contains("exit-code=2\n"), "{outputs}{stderr}");
+    let reports = outputs.lines().find_map(|l| l.strip_prefix("reports=")).unwrap();
+    for name in ["junit.xml", "db-race.sarif", "report.json", "report.md"] {
+        assert!(
+            fs::read_to_string(format!("{reports}/{name}"))
+                .unwrap()
+                .contains("space"),
+            "{name}"
+        );
+    }
+}
+
 #[test]
 fn the_action_and_the_workflow_are_what_github_takes() {
     parsed("action", &project().join("action.yml"));

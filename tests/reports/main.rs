@@ -7,6 +7,7 @@ mod common;
 
 mod files;
 mod github;
+mod page;
 mod parsers;
 mod race;
 mod verify;

@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def junit(path):
-    from junitparser import JUnitXml, TestSuite
+    from junitparser import JUnitXml, Properties, TestSuite
 
     def case(case):
         (result,) = case.result or [None]
@@ -20,7 +20,7 @@ def junit(path):
             "message": result.message if result is not None else None,
             "text": result.text if result is not None else None,
             "system_out": case.system_out,
-            "properties": {p.name: p.value for p in case.properties()},
+            "properties": {p.name: p.value for p in case.child(Properties) or []},
         }
 
     report = JUnitXml.fromfile(path)

@@ -11,7 +11,7 @@ use crate::common::project;
 
 /// What the parser of that kind understands of the file; none where there are no parsers.
 #[track_caller]
-pub fn parsed(kind: &str, path: &Path) -> Option<Value> {
+pub(crate) fn parsed(kind: &str, path: &Path) -> Option<Value> {
     let python = python()?;
     let script = project().join("tests/reports/parse.py");
     let output = Command::new(python).arg(script).arg(kind).arg(path).output().unwrap();

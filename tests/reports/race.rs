@@ -109,7 +109,7 @@ fn pools_and_sweeps_are_as_the_schema_says() {
     sandbox
         .run(&format!("{sweep} --report json=sweep.json"))
         .exits(0)
-        .shows(&["the knee is"]);
+        .shows(&["throughput by pool size"]);
     parsed("json", &sandbox.dir().join("sweep.json"));
     sandbox
         .run(&format!("{sweep} --report junit=x.xml"))

@@ -8,7 +8,7 @@ use crate::common::Sandbox;
 use crate::parsers::parsed;
 
 /// Values that end strings, elements, cells, lines, blocks and commands of the forms; with how SQL writes them.
-pub const NASTY: [(&str, &str); 6] = [
+pub(crate) const NASTY: [(&str, &str); 6] = [
     (
         r#"E']]> <a&b> "q" ''q'' \x01\x1b[31m'"#,
         "]]> <a&b> \"q\" 'q' \u{1}\u{1b}[31m",
@@ -31,7 +31,7 @@ fn check(id: &str, header: &str, sql: &str) -> String {
 }
 
 /// A folder with a check of each outcome.
-pub fn checks(sandbox: &Sandbox) -> String {
+pub(crate) fn checks(sandbox: &Sandbox) -> String {
     let title = "-- title = \"No value | is <b>`nasty`</b> & \\\"worse\\\" #1 % @team\"\n";
     let rows: Vec<String> = NASTY
         .iter()
@@ -251,7 +251,7 @@ impl Written {
         );
         // outside of the fence at the end a value is no markup
         let (before, _) = page.split_once("<summary>The whole report</summary>").unwrap();
-        for mark in ["</b>", "@team", "|b`", "</details> </code>", "\n::error", "]]> <"] {
+        for mark in ["</b>", "% @team", "|b`", "</details> </code>", "\n::error", "]]> <"] {
             assert!(!before.contains(mark), "{mark}\n{before}");
         }
         assert!(before.contains("<code>::stop-commands::x</code>"), "{before}");

@@ -61,7 +61,7 @@ fn one<W: Write>(paper: &mut Paper<'_, W>, check: &CheckResult, when: &str) -> i
         _ => format!("{}{plus} {}", check.count, rows(check.count)),
     };
     paper.title(&format!("{}: {found}{when}", check.id))?;
-    paper.line(2, &format!("{} ({})", check.title, check.file))?;
+    paper.line(2, &format!("{} ({})", visible(&check.title), check.file))?;
     if let Some(first) = check.findings.first() {
         let mut titles: Vec<String> = first
             .row

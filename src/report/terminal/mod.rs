@@ -144,11 +144,19 @@ fn heading<W: Write>(paper: &mut Paper<'_, W>, report: &Report) -> io::Result<()
     };
     let what = match &report.race {
         Some(race) => format!("{}: {}", race.scenario, race.title),
-        None if report.server.throwaway => format!("{} checks on the system as seeded", report.checks.len()),
-        None if report.databases.len() > 1 => {
-            format!("{} checks on {} databases", report.checks.len(), report.databases.len())
+        None => {
+            let n = report.checks.len();
+            let checks = if n == 1 {
+                "1 check".to_string()
+            } else {
+                format!("{n} checks")
+            };
+            match report.databases.len() {
+                _ if report.server.throwaway => format!("{checks} on the system as seeded"),
+                0 | 1 => format!("{checks} on {}", report.server.address),
+                n => format!("{checks} on {n} databases"),
+            }
         }
-        None => format!("{} checks on {}", report.checks.len(), report.server.address),
     };
     let word = paper.paint(word, ansi);
     paper.line(0, &format!("{word}  {what}"))?;
