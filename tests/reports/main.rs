@@ -2,6 +2,12 @@
 //!
 //! The values are those of a hostile column; what each parser reads must be what PostgreSQL has stored.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test says what is wrong by failing"
+)]
+
 #[path = "../common/mod.rs"]
 mod common;
 
