@@ -110,7 +110,7 @@ fn the_action_runs_what_it_is_told_and_keeps_the_reports() {
     checks(&sandbox);
     sandbox.write(
         "checks/with space.sql",
-        "-- /// db-race check\n-- id = \"space\"\n-- ///\nselect 1",
+        "-- /// db-race check\n-- id = \"space\"\n-- title = \"Space\"\n-- ///\nselect 1",
     );
     sandbox.write("output", "");
     let bin = sandbox.dir().join("db-race-bin/bin");

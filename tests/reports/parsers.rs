@@ -12,17 +12,24 @@ use crate::common::project;
 /// What the parser of that kind understands of the file; none where there are no parsers.
 #[track_caller]
 pub(crate) fn parsed(kind: &str, path: &Path) -> Option<Value> {
+    parsed_all([(kind, path)]).map(|[value]| value)
+}
+
+/// The same of several files: Python takes its time to begin.
+#[track_caller]
+pub(crate) fn parsed_all<const N: usize>(files: [(&str, &Path); N]) -> Option<[Value; N]> {
     let python = python()?;
-    let script = project().join("tests/reports/parse.py");
-    let output = Command::new(python).arg(script).arg(kind).arg(path).output().unwrap();
+    let mut command = Command::new(python);
+    command.arg(project().join("tests/reports/parse.py"));
+    for (kind, path) in files {
+        command.arg(kind).arg(path);
+    }
+    let output = command.output().unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);
-    let text = std::fs::read_to_string(path).unwrap();
-    assert!(
-        output.status.success(),
-        "{} is no {kind}\n{stderr}\n{text}",
-        path.display()
-    );
-    Some(serde_json::from_slice(&output.stdout).unwrap())
+    let texts = files.map(|(kind, path)| format!("--- {kind}\n{}", std::fs::read_to_string(path).unwrap()));
+    assert!(output.status.success(), "{stderr}\n{}", texts.join("\n"));
+    let values: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap();
+    Some(values.try_into().unwrap())
 }
 
 fn python() -> Option<&'static Path> {

@@ -3,35 +3,45 @@
 use serde_json::Value;
 
 use crate::common::Sandbox;
-use crate::parsers::parsed;
+use crate::parsers::{parsed, parsed_all};
 
 /// A run with all reports, whose parsers must agree with the exit code.
-fn race(words: &str, code: i32) -> [Option<Value>; 4] {
+fn race(words: &str, code: i32) -> Option<Parsed> {
     let sandbox = Sandbox::new();
     let reports = "--report junit=r.xml --report tap=r.tap --report sarif=r.sarif --report prometheus=r.prom --report json=r.json";
     sandbox.run(&format!("contend {words} --quiet {reports}")).exits(code);
     let path = |name: &str| sandbox.dir().join(name);
-    parsed("json", &path("r.json"));
-    let [junit, tap] = [parsed("junit", &path("r.xml")), parsed("tap", &path("r.tap"))];
+    let [junit, tap, sarif, metrics, _] = parsed_all([
+        ("junit", &path("r.xml")),
+        ("tap", &path("r.tap")),
+        ("sarif", &path("r.sarif")),
+        ("openmetrics", &path("r.prom")),
+        ("json", &path("r.json")),
+    ])?;
     // green when, and only when, the exit code is 0
-    if let (Some(junit), Some(tap)) = (&junit, &tap) {
-        let bad = junit["failures"].as_u64().unwrap() + junit["errors"].as_u64().unwrap();
-        assert_eq!(bad == 0, code == 0, "{junit:#}");
-        let not_ok = tap.as_array().unwrap().iter().filter(|t| t["ok"] == false).count() as u64;
-        assert_eq!(not_ok, bad, "{tap:#}");
+    let bad = junit["failures"].as_u64().unwrap() + junit["errors"].as_u64().unwrap();
+    assert_eq!(bad == 0, code == 0, "{junit:#}");
+    let not_ok = tap.as_array().unwrap().iter().filter(|t| t["ok"] == false).count() as u64;
+    assert_eq!(not_ok, bad, "{tap:#}");
+    Some(Parsed { junit, sarif, metrics })
+}
+
+struct Parsed {
+    junit: Value,
+    sarif: Value,
+    metrics: Value,
+}
+
+impl Parsed {
+    fn case(&self, name: &str) -> &Value {
+        let cases = self.junit["suites"][0]["cases"].as_array().unwrap();
+        cases.iter().find(|c| c["name"] == name).unwrap()
     }
-    [
-        junit,
-        tap,
-        parsed("sarif", &path("r.sarif")),
-        parsed("openmetrics", &path("r.prom")),
-    ]
 }
 
 #[test]
 fn a_race_that_held() {
-    let [_, _, sarif, metrics] = race("last-room --rounds 1", 0);
-    if let (Some(sarif), Some(metrics)) = (sarif, metrics) {
+    if let Some(Parsed { sarif, metrics, .. }) = race("last-room --rounds 1", 0) {
         assert_eq!(sarif["runs"][0]["results"], Value::Array(Vec::new()));
         assert_eq!(sarif["runs"][0]["invocations"][0]["executionSuccessful"], true);
         let samples = metrics.as_array().unwrap();
@@ -45,13 +55,10 @@ fn a_race_that_held() {
 
 #[test]
 fn a_race_that_found_a_bug() {
-    let [junit, _, sarif, _] = race("last-room --bug unlocked-read --rounds 2", 2);
-    let (Some(junit), Some(sarif)) = (junit, sarif) else {
+    let Some(parsed) = race("last-room --bug unlocked-read --rounds 2", 2) else {
         return;
     };
-    let cases = junit["suites"][0]["cases"].as_array().unwrap();
-    let case = |name: &str| cases.iter().find(|c| c["name"] == name).unwrap();
-    let rule = case("hold.accepted == 1 per key");
+    let rule = parsed.case("hold.accepted == 1 per key");
     assert_eq!(
         (&rule["result"], &rule["file"]),
         (&"Failure".into(), &"scenarios/hotel/last-room.toml".into())
@@ -63,12 +70,12 @@ fn a_race_that_found_a_bug() {
             .ends_with("broken in 2 of 2 rounds; control held"),
         "{rule}"
     );
-    let check = case("hotel.inventory_violations");
+    let check = parsed.case("hotel.inventory_violations");
     assert!(
         check["text"].as_str().unwrap().contains("room_type_id  date"),
         "{check}"
     );
-    let results = sarif["runs"][0]["results"].as_array().unwrap();
+    let results = parsed.sarif["runs"][0]["results"].as_array().unwrap();
     let rules: Vec<&str> = results.iter().map(|r| r["ruleId"].as_str().unwrap()).collect();
     assert_eq!(
         rules,
@@ -78,10 +85,10 @@ fn a_race_that_found_a_bug() {
 
 #[test]
 fn a_race_with_deadlocks() {
-    let [junit, ..] = race("last-room-nights --bug callers-order --rounds 1", 2);
-    let Some(junit) = junit else { return };
-    let cases = junit["suites"][0]["cases"].as_array().unwrap();
-    let rule = cases.iter().find(|c| c["name"] == "deadlocks == 0").unwrap();
+    let Some(parsed) = race("last-room-nights --bug callers-order --rounds 1", 2) else {
+        return;
+    };
+    let rule = parsed.case("deadlocks == 0");
     assert!(
         rule["text"]
             .as_str()
@@ -93,10 +100,10 @@ fn a_race_with_deadlocks() {
 
 #[test]
 fn a_race_in_which_nobody_met_is_not_green() {
-    let [junit, ..] = race("last-room --sessions 1 --rounds 1", 3);
-    let Some(junit) = junit else { return };
-    let cases = junit["suites"][0]["cases"].as_array().unwrap();
-    let run = cases.iter().find(|c| c["name"] == "the run").unwrap();
+    let Some(parsed) = race("last-room --sessions 1 --rounds 1", 3) else {
+        return;
+    };
+    let run = parsed.case("the run");
     assert_eq!(run["result"], "Error");
     assert!(run["message"].as_str().unwrap().starts_with("no contention"), "{run}");
 }
