@@ -208,7 +208,7 @@ fn of_rule<'a>(report: &'a Report, rule: &'a Judgement) -> Case<'a> {
         measured: measured(report, rule),
         details: details.join("\n"),
         check: None,
-        place: race.map(|race| Place::of(&race.file, None)),
+        place: race.map(|race| Place::of(&race.file, rule.line)),
     }
 }
 

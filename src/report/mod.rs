@@ -38,3 +38,6 @@ pub fn write_json(report: &Report, out: &mut impl Write) -> io::Result<()> {
     serde_json::to_writer_pretty(&mut *out, report)?;
     writeln!(out)
 }
+
+#[cfg(test)]
+mod tests;

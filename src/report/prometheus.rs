@@ -39,7 +39,7 @@ const STATES: [(State, &str); 5] = [
     (State::Pending, "pending"),
     (State::Skipped, "skipped"),
 ];
-const QUANTILES: [(f64, &str); 4] = [(50.0, "0.5"), (90.0, "0.9"), (95.0, "0.95"), (99.0, "0.99")];
+const PERCENTILES: [(f64, &str); 4] = [(50.0, "50"), (90.0, "90"), (95.0, "95"), (99.0, "99")];
 
 /// Writes the report as metrics. All of them have the label `run`, by which the files of several runs in one directory
 /// differ.
@@ -185,9 +185,9 @@ fn of_race(metrics: &mut Metrics, report: &Report, race: &Race) {
                 n,
             );
         }
-        for (percent, quantile) in QUANTILES {
+        for (percent, name) in PERCENTILES {
             if let Some(time) = group.latency.figure(Figure::Percentile(percent)) {
-                let labels = [("group", group.group.as_str()), ("quantile", quantile)];
+                let labels = [("group", group.group.as_str()), ("percentile", name)];
                 let help = "How long attempts took, the wait for a connection included.";
                 add("db_race_attempt_latency_seconds", help, &labels, time.as_secs_f64());
             }

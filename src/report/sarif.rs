@@ -71,20 +71,27 @@ fn rule_id(report: &Report, case: &Case<'_>) -> String {
 
 fn rule(id: &str, case: &Case<'_>) -> Value {
     let title = visible(case.title.unwrap_or(id));
+    let mut help = vec![match case.check {
+        Some(_) => "A row that the check's query returns breaks the invariant.".to_string(),
+        None => "A rule of the scenario.".to_string(),
+    }];
+    if let Some(check) = case.check {
+        let known = [("remedy", &check.remedy), ("owner", &check.owner)];
+        help.extend(
+            known
+                .iter()
+                .filter_map(|(name, text)| Some(format!("{name}: {}", text.as_ref()?))),
+        );
+    }
+    // GitHub wants all three
     let mut rule = json!({
         "id": id,
         "shortDescription": { "text": title },
+        "fullDescription": { "text": title },
+        "help": { "text": help.join("\n") },
         "defaultConfiguration": { "level": level(case) },
     });
     let Some(check) = case.check else { return rule };
-    let help = [("remedy", &check.remedy), ("owner", &check.owner)];
-    let help: Vec<String> = help
-        .iter()
-        .filter_map(|(name, text)| Some(format!("{name}: {}", text.as_ref()?)))
-        .collect();
-    if !help.is_empty() {
-        rule["help"] = json!({ "text": help.join("\n") });
-    }
     // the schema wants them unlike one another
     let mut tags = check.tags.clone();
     tags.sort();

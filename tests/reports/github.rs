@@ -85,6 +85,26 @@ fn annotations_can_be_switched_off_and_never_mix_with_a_document() {
 }
 
 #[test]
+fn a_broken_rule_points_at_its_line_of_the_scenario() {
+    let sandbox = Sandbox::new();
+    let server = sandbox.server();
+    server.exec("create table t (id int primary key, n int)");
+    let scenario = "title = \"One winner\"\nrounds = 1\nsetup = \"delete from t; insert into t values (1, 0)\"\n\
+                    [keys]\nsql = \"select id from t\"\n[[sessions]]\nname = \"g\"\nsessions = 3\n\
+                    steps = [{ name = \"s\", sql = \"update t set n = n + 1 where id = :id\" }]\n\
+                    [expect]\ndeadlocks = \"== 0\"\n\"s.accepted\" = \"== 1 per key\"\n";
+    sandbox.write("checks/one.toml", scenario);
+    let run = sandbox
+        .run_command(on_github(&sandbox, &format!("contend one.toml --url {}", server.url())))
+        .exits(2);
+    assert!(
+        run.stdout
+            .contains("\n::error file=checks/one.toml,line=12,title=s.accepted == 1 per key%3A 3 for id=1"),
+        "{run}"
+    );
+}
+
+#[test]
 fn a_run_that_could_not_be_made_is_annotated() {
     let sandbox = Sandbox::new();
     checks(&sandbox);

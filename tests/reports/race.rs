@@ -49,7 +49,7 @@ fn a_race_that_held() {
             .iter()
             .find(|s| s["name"] == "db_race_attempts" && s["labels"]["outcome"] == "accepted");
         assert_eq!(accepted.unwrap()["value"], 1.0);
-        assert!(samples.iter().any(|s| s["labels"]["quantile"] == "0.95"));
+        assert!(samples.iter().any(|s| s["labels"]["percentile"] == "95"));
     }
 }
 
