@@ -1,6 +1,7 @@
 //! The command line: the only place that knows flags, the terminal and signals.
 
 mod contend;
+mod destinations;
 pub mod exit;
 mod github;
 mod list;
@@ -49,10 +50,10 @@ enum Command {
 struct Output {
     /// The form of the report on stdout; by default the text
     #[arg(long, value_enum)]
-    format: Option<output::Format>,
+    format: Option<destinations::Format>,
     /// Another report beside it, in a form of --format: junit=report.xml, or sarif=- for stdout; may be given several times
     #[arg(long, value_name = "KIND=PATH")]
-    report: Vec<output::Beside>,
+    report: Vec<destinations::Beside>,
     /// When to use colour
     #[arg(long, value_enum, default_value_t = output::Color::Auto)]
     color: output::Color,

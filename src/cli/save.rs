@@ -22,7 +22,9 @@ pub(super) fn save(path: &Path, bytes: &[u8]) -> io::Result<()> {
     };
     fs::create_dir_all(folder)?;
     let aside = aside(folder, &path)?;
-    let written = File::create(&aside).and_then(|mut file| {
+    // what a process of the same number has left; nothing is written through a link that waits there
+    let _ = fs::remove_file(&aside);
+    let written = File::create_new(&aside).and_then(|mut file| {
         file.write_all(bytes)?;
         if let Some(before) = &before {
             file.set_permissions(before.permissions())?;

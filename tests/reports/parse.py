@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from html.parser import HTMLParser
 from importlib.resources import files
 from pathlib import Path
 
@@ -62,6 +63,45 @@ def sarif(path):
     return log
 
 
+class Page(HTMLParser):
+    """Tables as rows of cells, and every element that is used."""
+
+    def __init__(self):
+        super().__init__()
+        self.tables, self.elements, self.open = [], {}, []
+
+    def handle_starttag(self, tag, attrs):
+        self.elements[tag] = self.elements.get(tag, 0) + 1
+        if tag == "br":
+            return
+        self.open.append(tag)
+        if tag == "table":
+            self.tables.append([])
+        elif tag == "tr":
+            self.tables[-1].append([])
+        elif tag in ("td", "th"):
+            self.tables[-1][-1].append("")
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag, f"</{tag}> closes another element"
+
+    def handle_data(self, data):
+        if "td" in self.open or "th" in self.open:
+            self.tables[-1][-1][-1] += data
+
+
+def markdown(path):
+    import cmarkgfm
+    from cmarkgfm.cmark import Options
+
+    page = Page()
+    html = cmarkgfm.github_flavored_markdown_to_html(Path(path).read_text(), Options.CMARK_OPT_UNSAFE)
+    page.feed(html)
+    page.close()
+    assert not page.open, f"{page.open} are not closed"
+    return {"tables": page.tables, "elements": page.elements}
+
+
 def metrics(parse):
     def read(path):
         families = parse(Path(path).read_text())
@@ -106,6 +146,7 @@ KINDS = {
     "junit": junit,
     "tap": tap,
     "sarif": sarif,
+    "markdown": markdown,
     "openmetrics": openmetrics,
     "prometheus": prometheus,
     "json": own_json,

@@ -249,14 +249,40 @@ impl Written {
             ),
             "{page}"
         );
-        // outside of the fence at the end a value is no markup
-        let (before, _) = page.split_once("<summary>The whole report</summary>").unwrap();
-        for mark in ["</b>", "% @team", "|b`", "</details> </code>", "\n::error", "]]> <"] {
-            assert!(!before.contains(mark), "{mark}\n{before}");
+        let Some(seen) = parsed("markdown", &self.path("r.md")) else {
+            return;
+        };
+        // the verdicts, the rows of the two that are broken
+        let tables = seen["tables"].as_array().unwrap();
+        assert_eq!(tables.len(), 3, "{seen:#}");
+        let title = "t.nastyNo value | is <b>`nasty`</b> & \"worse\" #1 % @team";
+        assert_eq!(tables[0][1], json!(["❌", title, "7 rows"]));
+        let rows = tables[1].as_array().unwrap();
+        assert_eq!((rows.len(), &rows[0]), (NASTY.len() + 2, &json!(["id", "a|b"])));
+        for (i, part) in [
+            "]]> <a&b> \"q\" 'q' \\u{1}\\u{1b}[31m",
+            "a|b`c``\\n::error::50%\\r\\n  ...\\nnot ok 1 # TODO",
+            "::stop-commands::x",
+            "- leading, 🏨 # x {a: b} @team </details>",
+            "\\u{85}\\u{2028}\\u{feff}\\u{202e} \\n",
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            assert_eq!(rows[i + 1], json!([i.to_string(), part]));
         }
-        assert!(before.contains("<code>::stop-commands::x</code>"), "{before}");
-        let rows: Vec<&str> = before.lines().filter(|l| l.starts_with("| <code>")).collect();
-        assert_eq!(rows.len(), NASTY.len() + 1 + 7, "a row is a line");
+        assert_eq!(tables[2].as_array().unwrap().len(), 1 + 7);
+        let used: Vec<&str> = seen["elements"]
+            .as_object()
+            .unwrap()
+            .keys()
+            .map(String::as_str)
+            .collect();
+        let ours = "br code details h2 p pre sub summary table tbody td th thead tr";
+        assert_eq!(used.join(" "), ours, "a value became an element");
+        // and nobody is called
+        let (before, _) = page.split_once("<summary>The whole report</summary>").unwrap();
+        assert!(!before.contains("% @team"), "{before}");
     }
 }
 
