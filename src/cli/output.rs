@@ -103,6 +103,11 @@ pub(super) fn write(output: &Output, report: &Report, code: u8) -> u8 {
     }
     let _ = io::stderr().lock().write_all(&stderr);
     is_complete &= is_written(quietly(io::stdout().lock().write_all(&stdout)), "stdout");
+    ended(is_complete, code)
+}
+
+/// The exit code: that of the run, unless it was a good one and not all reports could be written.
+fn ended(is_complete: bool, code: u8) -> u8 {
     match (is_complete, code) {
         (false, exit::HELD | exit::WARNED) => exit::CANNOT_WRITE,
         _ => code,
@@ -198,7 +203,7 @@ pub(super) fn write_sweep(output: &Output, sweep: &Sweep, code: u8) -> u8 {
     let written = render(plan.stdout, style(output.color), &mut bytes);
     let written = written.and_then(|()| quietly(io::stdout().lock().write_all(&bytes)));
     is_complete &= is_written(written, "stdout");
-    if is_complete { code } else { exit::CANNOT_WRITE }
+    ended(is_complete, code)
 }
 
 /// Writes lines to stdout; a reader that has gone away is no error.

@@ -53,7 +53,7 @@ impl<'a> Place<'a> {
 }
 
 impl Case<'_> {
-    /// Whether the exit code says so: a report is green when, and only when, the exit code is 0.
+    /// Whether it is why the verdict is not `passed`: a report is green when, and only when, the verdict is.
     pub(super) fn is_red(&self) -> bool {
         matches!(self.state, State::Broken | State::NoData)
     }
