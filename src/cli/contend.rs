@@ -102,6 +102,7 @@ impl Contend {
             race: Some(race),
             databases: Vec::new(),
             checks: Vec::new(),
+            audit: None,
             notes: Vec::new(),
             reproduce: Some(self.command_line(&plan)),
         };

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::audit::overlap::OverlapError;
+use crate::audit::store::StoreError;
 use crate::contend::ContendError;
 use crate::place::PlaceError;
 use crate::postgres::ConnectError;
@@ -57,6 +59,8 @@ pub struct Failure {
     /// The exit code.
     pub code: u8,
     message: String,
+    /// Whether nobody is told but by the code.
+    is_silent: bool,
 }
 
 impl Failure {
@@ -65,7 +69,22 @@ impl Failure {
         Failure {
             code,
             message: message.to_string(),
+            is_silent: false,
         }
+    }
+
+    /// The same, of which only the code is told.
+    #[must_use]
+    pub fn silent(self) -> Failure {
+        Failure {
+            is_silent: true,
+            ..self
+        }
+    }
+
+    /// Whether the message is for nobody.
+    pub fn is_silent(&self) -> bool {
+        self.is_silent
     }
 }
 
@@ -121,6 +140,27 @@ impl From<ContendError> for Failure {
 impl From<VerifyError> for Failure {
     fn from(error: VerifyError) -> Self {
         Failure::new(UNREACHABLE, error)
+    }
+}
+
+impl From<OverlapError> for Failure {
+    fn from(error: OverlapError) -> Self {
+        match error {
+            OverlapError::Connect(error) => error.into(),
+            OverlapError::Busy(_) => Failure::new(INCONCLUSIVE, error),
+            OverlapError::Failed { .. } => Failure::new(UNREACHABLE, error),
+        }
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Connect(ConnectError::Connect { .. }) => Failure::new(UNREACHABLE, error),
+            StoreError::Busy(_) | StoreError::Overtaken(_) => Failure::new(INCONCLUSIVE, error),
+            StoreError::Failed { .. } => Failure::new(UNREACHABLE, error),
+            _ => Failure::new(USAGE, error),
+        }
     }
 }
 

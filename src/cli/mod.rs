@@ -1,5 +1,6 @@
 //! The command line: the only place that knows flags, the terminal and signals.
 
+mod audit;
 mod contend;
 mod destinations;
 pub mod exit;
@@ -37,6 +38,8 @@ enum Command {
     Contend(contend::Contend),
     /// Run checks: SQL that returns the rows that break an invariant
     Verify(verify::Verify),
+    /// Run checks with a memory: what is new, still open, fixed? Made for cron
+    Audit(audit::Audit),
     /// Race a scenario at several sizes of its pool, or of its sessions: which size is enough?
     Sweep(sweep::Sweep),
     /// Keep a throwaway PostgreSQL running, to look inside with psql
@@ -79,6 +82,7 @@ pub fn main() -> ExitCode {
             match cli.command {
                 Command::Contend(command) => output::told(command.output.clone(), "contend", command.run()).await,
                 Command::Verify(command) => output::told(command.output.clone(), "verify", command.run()).await,
+                Command::Audit(command) => output::told(command.output.clone(), "audit", command.run()).await,
                 Command::Sweep(command) => command.run().await,
                 Command::Server(command) => command.run().await,
                 Command::List(command) => command.run(),
@@ -89,7 +93,9 @@ pub fn main() -> ExitCode {
     match result {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {
-            output::note(&format!("error: {failure}"));
+            if !failure.is_silent() {
+                output::note(&format!("error: {failure}"));
+            }
             ExitCode::from(failure.code)
         }
     }

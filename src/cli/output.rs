@@ -59,6 +59,7 @@ pub(super) async fn told(
             race: None,
             databases: Vec::new(),
             checks: Vec::new(),
+            audit: None,
             notes: Vec::new(),
             reproduce: None,
         };
@@ -104,6 +105,14 @@ pub(super) fn write(output: &Output, report: &Report, code: u8) -> u8 {
     let _ = io::stderr().lock().write_all(&stderr);
     is_complete &= is_written(quietly(io::stdout().lock().write_all(&stdout)), "stdout");
     ended(is_complete, code)
+}
+
+/// Writes the files alone, for who has nothing to say on stdout; gives the exit code as [`write()`] does.
+pub(super) fn write_silently(output: &Output, report: &Report, code: u8) -> u8 {
+    let Ok(plan) = Plan::of(output, false) else {
+        return exit::USAGE;
+    };
+    ended(write_files(&plan, report, code), code)
 }
 
 /// The exit code: that of the run, unless it was a good one and not all reports could be written.
@@ -212,14 +221,16 @@ pub(super) fn print(text: &str) -> io::Result<()> {
     quietly(writeln!(out, "{text}").and_then(|()| out.flush()))
 }
 
-fn quietly(result: io::Result<()>) -> io::Result<()> {
+/// A reader that has gone away is no error.
+pub(super) fn quietly(result: io::Result<()>) -> io::Result<()> {
     match result {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         other => other,
     }
 }
 
-fn style(color: Color) -> Style {
+/// How stdout is written to.
+pub(super) fn style(color: Color) -> Style {
     let terminal = io::stdout().is_terminal();
     let color = match color {
         Color::Always => true,

@@ -88,6 +88,7 @@ impl Verify {
             race: None,
             databases: vec![looked.database],
             checks: looked.checks,
+            audit: None,
             notes: Vec::new(),
             reproduce: None,
         };

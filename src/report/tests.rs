@@ -59,6 +59,7 @@ fn two_shards() -> Report {
         race: None,
         databases: vec![database("shard1", false), database("shard2", true)],
         checks,
+        audit: None,
         notes: Vec::new(),
         reproduce: None,
     }

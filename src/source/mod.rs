@@ -1,6 +1,7 @@
 //! Text files that people write, and errors that point into them.
 
 mod fence;
+mod like;
 
 use std::fmt;
 use std::ops::Range;
@@ -11,6 +12,7 @@ use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 use serde::de::DeserializeOwned;
 
 pub use fence::fenced;
+pub use like::like;
 
 /// A file's text, and what to call it in messages.
 #[derive(Clone, Debug)]

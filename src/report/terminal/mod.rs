@@ -1,5 +1,6 @@
 //! The report that a person reads: the verdict first, then what it rests on.
 
+mod audit;
 mod findings;
 mod groups;
 mod locks;
@@ -20,6 +21,7 @@ use crate::verdict::{Cause, Judged, Judgement, State, show_time};
 use crate::verify::DatabaseResult;
 use table::Table;
 
+pub use audit::write_history;
 pub(super) use findings::finding_text;
 pub use sweep::write_sweep;
 
@@ -43,7 +45,10 @@ pub fn write(report: &Report, style: Style, out: &mut impl Write) -> io::Result<
     if let Some(race) = &report.race {
         race::write(paper, race)?;
     }
-    findings::write(paper, report)?;
+    match &report.audit {
+        Some(audit) => audit::write(paper, report, audit)?,
+        None => findings::write(paper, report)?,
+    }
     footer(paper, report)
 }
 
