@@ -6,7 +6,7 @@ use super::escape::visible;
 use super::terminal::finding_text;
 use super::{Race, Report, RoundResult};
 use crate::verdict::{Judged, Judgement, State, check_rule};
-use crate::verify::{CheckResult, Decision};
+use crate::verify::{CheckResult, DatabaseResult, Decision};
 
 /// One thing that was judged.
 pub(super) struct Case<'a> {
@@ -235,10 +235,18 @@ fn measured(report: &Report, rule: &Judgement) -> String {
 }
 
 fn suite(report: &Report) -> String {
-    let name = match (&report.race, report.databases.first()) {
-        (Some(race), _) => &race.scenario,
-        (None, Some(database)) => &database.name,
-        (None, None) => return report.command.to_string(),
+    match (&report.race, report.databases.first()) {
+        (Some(race), _) => visible(&race.scenario).into_owned(),
+        (None, Some(database)) => database_name(database),
+        (None, None) => report.command.to_string(),
+    }
+}
+
+/// What a database is called: as the user does, or by its address without the user, since who looked doesn't matter.
+pub(super) fn database_name(database: &DatabaseResult) -> String {
+    let name = match (database.name == database.address, database.address.split_once('@')) {
+        (true, Some((_, place))) => place,
+        _ => &database.name,
     };
     visible(name).into_owned()
 }
@@ -246,7 +254,7 @@ fn suite(report: &Report) -> String {
 /// What a check's database is called.
 pub(super) fn database(report: &Report, check: &CheckResult) -> String {
     match report.databases.get(check.database) {
-        Some(database) => visible(&database.name).into_owned(),
+        Some(database) => database_name(database),
         None => suite(report),
     }
 }

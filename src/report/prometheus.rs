@@ -10,7 +10,7 @@ use std::collections::HashSet;
 use std::io::{self, Write};
 use std::time::{Duration, UNIX_EPOCH};
 
-use super::case::{cases, database};
+use super::case::{cases, database, database_name};
 use super::escape::visible;
 use super::{Race, Report};
 use crate::outcome::Outcome;
@@ -124,8 +124,8 @@ fn of_check(metrics: &mut Metrics, report: &Report, check: &CheckResult, on: &st
 
 fn of_databases(metrics: &mut Metrics, report: &Report) {
     for found in &report.databases {
-        let name = visible(&found.name);
-        let on = [("database", name.as_ref())];
+        let name = database_name(found);
+        let on = [("database", name.as_str())];
         let help = "1 where the database is a standby.";
         metrics.add(
             "db_race_database_standby",

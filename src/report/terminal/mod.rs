@@ -15,8 +15,7 @@ use std::time::Duration;
 use anstyle::{AnsiColor, Style as Ansi};
 
 use super::Report;
-use super::case::database;
-use super::escape::visible;
+use super::case::{database, database_name};
 use crate::verdict::{Cause, Judged, Judgement, State, show_time};
 use crate::verify::DatabaseResult;
 use table::Table;
@@ -272,7 +271,7 @@ fn footer<W: Write>(paper: &mut Paper<'_, W>, report: &Report) -> io::Result<()>
             let version = bare(&database.version);
             paper.line(
                 0,
-                &format!("{}: PostgreSQL {version}{snapshots}", visible(&database.name)),
+                &format!("{}: PostgreSQL {version}{snapshots}", database_name(database)),
             )?;
         }
         return paper.line(0, &format!("{seconds:.1} s"));
