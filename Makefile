@@ -7,13 +7,13 @@
 
 CARGO ?= cargo
 
-.PHONY: demo test lint matrix bench postgres
+.PHONY: demo test lint matrix bench postgres parsers
 
 demo: postgres
 	@$(CARGO) build --quiet
 	@scripts/demo $(CARGO) run --quiet --
 
-test: postgres
+test: postgres parsers
 	$(CARGO) test
 
 lint:
@@ -29,3 +29,7 @@ bench: postgres
 
 postgres:
 	@scripts/ensure-postgres
+
+# by which reports are read in the tests; where they can't be had, it says so
+parsers:
+	@scripts/ensure-parsers || [ $$? -eq 75 ]

@@ -46,7 +46,7 @@ pub(super) struct Contend {
     #[command(flatten)]
     place: Where,
     #[command(flatten)]
-    output: Output,
+    pub(super) output: Output,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -106,8 +106,7 @@ impl Contend {
             notes: Vec::new(),
             reproduce: Some(self.command_line(&plan)),
         };
-        output::write(&self.output, &report)?;
-        Ok(code)
+        Ok(output::write(&self.output, &report, code))
     }
 
     fn overrides(&self) -> Overrides {

@@ -24,6 +24,8 @@ pub const INCONCLUSIVE: u8 = 3;
 pub const USAGE: u8 = 64;
 /// The database can't be reached (sysexits.h: EX_UNAVAILABLE).
 pub const UNREACHABLE: u8 = 69;
+/// All held, or warnings only, and a report could not be written (sysexits.h: EX_CANTCREAT).
+pub const CANNOT_WRITE: u8 = 73;
 /// Stopped by SIGINT or SIGTERM.
 pub const INTERRUPTED: u8 = 130;
 
@@ -36,6 +38,7 @@ Exit codes:
     3  inconclusive: no data, no contention, a check that could not be decided, a run cut short
    64  wrong usage, or a bad file
    69  the database cannot be reached
+   73  held or warnings only, but a report could not be written
   130  interrupted; what was seen until then is still reported";
 
 /// The exit code of a verdict.

@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use super::exit::{self, Failure};
-use super::output::{self, Format};
+use super::output;
 use crate::bundled::{self, Shelf};
 use crate::scenario::{self, Overrides};
 use crate::system::{BugKind, System};
@@ -15,8 +15,17 @@ use crate::verify::{self, Severity};
 #[derive(Args, Debug)]
 pub(super) struct List {
     /// The form of the list on stdout
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    format: Format,
+    #[arg(long, value_enum, default_value_t = Form::Text)]
+    format: Form,
+}
+
+/// The form of the list.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Form {
+    /// For people
+    Text,
+    /// One document with everything in it
+    Json,
 }
 
 #[derive(Serialize)]
@@ -56,8 +65,8 @@ impl List {
     pub(super) fn run(self) -> Result<u8, Failure> {
         let everything = collect()?;
         let text = match self.format {
-            Format::Json => serde_json::to_string_pretty(&everything).map_err(|e| Failure::new(exit::USAGE, e))?,
-            Format::Text => text(&everything),
+            Form::Json => serde_json::to_string_pretty(&everything).map_err(|e| Failure::new(exit::USAGE, e))?,
+            Form::Text => text(&everything),
         };
         output::print(&text)?;
         Ok(exit::HELD)

@@ -2,10 +2,13 @@
 
 mod audit;
 mod contend;
+mod destinations;
 pub mod exit;
+mod github;
 mod list;
 mod output;
 mod progress;
+mod save;
 mod server;
 mod signals;
 mod sweep;
@@ -46,11 +49,14 @@ enum Command {
 }
 
 /// How the report is written.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 struct Output {
-    /// The form of the report on stdout
-    #[arg(long, value_enum, default_value_t = output::Format::Text)]
-    format: output::Format,
+    /// The form of the report on stdout; by default the text
+    #[arg(long, value_enum)]
+    format: Option<destinations::Format>,
+    /// Another report beside it, in a form of --format: junit=report.xml, or sarif=- for stdout; may be given several times
+    #[arg(long, value_name = "KIND=PATH")]
+    report: Vec<destinations::Beside>,
     /// When to use colour
     #[arg(long, value_enum, default_value_t = output::Color::Auto)]
     color: output::Color,
@@ -74,9 +80,9 @@ pub fn main() -> ExitCode {
     let result = match runtime {
         Ok(runtime) => runtime.block_on(async {
             match cli.command {
-                Command::Contend(command) => command.run().await,
-                Command::Verify(command) => command.run().await,
-                Command::Audit(command) => command.run().await,
+                Command::Contend(command) => output::told(command.output.clone(), "contend", command.run()).await,
+                Command::Verify(command) => output::told(command.output.clone(), "verify", command.run()).await,
+                Command::Audit(command) => output::told(command.output.clone(), "audit", command.run()).await,
                 Command::Sweep(command) => command.run().await,
                 Command::Server(command) => command.run().await,
                 Command::List(command) => command.run(),

@@ -33,7 +33,7 @@ pub(super) struct Verify {
     #[command(flatten)]
     place: Where,
     #[command(flatten)]
-    output: Output,
+    pub(super) output: Output,
 }
 
 fn interrupted() -> Failure {
@@ -92,8 +92,7 @@ impl Verify {
             notes: Vec::new(),
             reproduce: None,
         };
-        output::write(&self.output, &report)?;
-        Ok(code)
+        Ok(output::write(&self.output, &report, code))
     }
 
     async fn verify(&self, place: &Place, checks: &[Check], stop: &Stop) -> Result<(Looked, ServerFacts), Failure> {

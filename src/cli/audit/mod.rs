@@ -57,7 +57,7 @@ pub(super) struct Audit {
     #[command(flatten)]
     place: Where,
     #[command(flatten)]
-    output: Output,
+    pub(super) output: Output,
 }
 
 #[derive(Debug, Subcommand)]
@@ -150,15 +150,18 @@ impl Audit {
     /// The report on stdout, or the error, where it is to be told.
     fn show(&self, ended: Ended) -> Result<u8, Failure> {
         let is_told = self.tell.is_shown(&ended);
-        if let Some(report) = &ended.report
-            && is_told
-        {
-            output::write(&self.output, report)?;
+        let mut code = ended.code;
+        if let Some(report) = &ended.report {
+            // files are for those who ask themselves: they are written also when there is nothing to tell
+            code = match is_told {
+                true => output::write(&self.output, report, code),
+                false => output::write_silently(&self.output, report, code),
+            };
         }
         match ended.failure {
             Some(failure) if is_told => Err(failure),
             Some(failure) => Err(failure.silent()),
-            None => Ok(ended.code),
+            None => Ok(code),
         }
     }
 
