@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::diff::{Change, Compared, Coverage, Key, Known, Look, diff};
 use super::{AuditCheck, AuditCounts, AuditFinding, AuditResult, Moment, Subject, Waiver, Waivers, fingerprint};
-use crate::verify::{Check, CheckResult, Count, DatabaseResult, Decision, Severity};
+use crate::verify::{Check, CheckResult, Count, DatabaseResult, Decision, Severity, level};
 
 /// What a memory holds of the databases of a run.
 #[derive(Clone, Debug, Default)]
@@ -271,17 +271,6 @@ fn without_waived(
         None => Decision::Held,
     };
     left
-}
-
-/// How bad so many rows are.
-fn level(check: &Check, count: u64, total: Option<u64>) -> Option<Severity> {
-    let is_exceeded = |t: Option<crate::verify::Threshold>| t.is_some_and(|t| t.is_exceeded(count, total));
-    match (check.error_if, check.warn_if) {
-        (None, None) => (count > 0).then_some(check.severity),
-        (error, _) if is_exceeded(error) => Some(Severity::Error),
-        (_, warn) if is_exceeded(warn) => Some(Severity::Warn),
-        _ => None,
-    }
 }
 
 fn is_open(compared: &Compared) -> bool {

@@ -1,10 +1,13 @@
 //! The command line: the only place that knows flags, the terminal and signals.
 
 mod audit;
+mod check;
+mod checks;
 mod contend;
 mod destinations;
 pub mod exit;
 mod github;
+mod init;
 mod list;
 mod output;
 mod progress;
@@ -39,11 +42,15 @@ enum Command {
     /// Run checks: SQL that returns the rows that break an invariant
     Verify(verify::Verify),
     /// Run checks with a memory: what is new, still open, fixed? Made for cron
-    Audit(audit::Audit),
+    Audit(Box<audit::Audit>),
+    /// Write checks: lint them, try them on their fixtures, print what is sent
+    Check(check::Check),
     /// Race a scenario at several sizes of its pool, or of its sessions: which size is enough?
     Sweep(sweep::Sweep),
     /// Keep a throwaway PostgreSQL running, to look inside with psql
     Server(server::Server),
+    /// Guess the map of a pack of checks from your database's catalog
+    Init(init::Init),
     /// Show the bundled scenarios, bugs and checks
     List(list::List),
 }
@@ -83,8 +90,10 @@ pub fn main() -> ExitCode {
                 Command::Contend(command) => output::told(command.output.clone(), "contend", command.run()).await,
                 Command::Verify(command) => output::told(command.output.clone(), "verify", command.run()).await,
                 Command::Audit(command) => output::told(command.output.clone(), "audit", command.run()).await,
+                Command::Check(command) => command.run().await,
                 Command::Sweep(command) => command.run().await,
                 Command::Server(command) => command.run().await,
+                Command::Init(command) => command.run().await,
                 Command::List(command) => command.run(),
             }
         }),

@@ -47,6 +47,7 @@ fn two_shards() -> Report {
             held_ms: 300.0,
             ..Snapshot::default()
         }],
+        ..DatabaseResult::default()
     };
     Report {
         schema: SCHEMA,

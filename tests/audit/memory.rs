@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::common::database::Database;
 use crate::common::wait_until;
 use crate::{STOCK, Shop, ids, told};
 
@@ -259,10 +260,74 @@ fn two_checks_of_one_id_are_refused() {
     shop.sandbox
         .run(&words)
         .exits(64)
-        .complains(&["same id shop.stock", "more/copy.sql"]);
+        .complains(&["shop.stock", "more/copy.sql"]);
     let words = format!(
         "audit checks checks/stock.sql --url {} --state state.sqlite",
         shop.server.url()
     );
     shop.sandbox.run(&words).exits(0);
+}
+
+#[test]
+fn pending_rows_are_neither_new_nor_fixed_and_a_skipped_check_fixes_nothing() {
+    let shop = Shop::new();
+    shop.server
+        .exec("alter table item add changed timestamptz not null default now() - interval '1 hour'");
+    let grace = "-- grace = { column = \"changed\", for = \"15m\" }\n";
+    let sql = "select id, changed from item where stock < 0 order by id";
+    shop.check("stock", grace, sql);
+    shop.breaks(&[1, 2]);
+    assert_eq!(told(&shop.result("")), [vec![1, 2], vec![], vec![], vec![]]);
+    // 2 is being put right, 3 has only just gone wrong
+    shop.server
+        .exec("update item set changed = now() where id in (2, 3); update item set stock = -1 where id = 3");
+    let young = shop.result("");
+    assert_eq!(told(&young), [vec![], vec![1], vec![], vec![]]);
+    assert_eq!(ids(&young, "not_looked_at"), [2]);
+    // it is not for this server
+    shop.check("stock", &format!("{grace}-- run_on = \"standby\"\n"), sql);
+    shop.check("other", "", "select id from item where stock > 1");
+    let skipped = shop.result("");
+    assert!(told(&skipped).iter().all(Vec::is_empty), "{skipped}");
+    assert_eq!(ids(&skipped, "not_looked_at"), [1, 2]);
+    shop.check("stock", grace, sql);
+    shop.server
+        .exec("update item set stock = 1, changed = now() - interval '1 hour' where id = 2");
+    assert_eq!(told(&shop.result("")), [vec![], vec![1], vec![2], vec![]]);
+}
+
+#[test]
+fn of_several_databases_one_that_is_not_there_is_not_looked_at() {
+    let shop = Shop::new();
+    shop.server.exec("create database other");
+    let other = shop.server.url_of("postgres@/other");
+    Database::connect(&other).exec("create table item (id int, stock int); insert into item values (7, -7)");
+    shop.breaks(&[1]);
+    let words = |other: &str| {
+        let flags = "--state state.sqlite --format json";
+        format!("audit checks --url {} --url {other} {flags}", shop.server.url())
+    };
+    let both = shop.sandbox.run(&words(&other)).exits(2).json();
+    assert_eq!(told(&both["audit"])[0], [1, 7]);
+    shop.breaks(&[]);
+    shop.server.exec("alter database other allow_connections false");
+    let one = shop.sandbox.run(&words(&other)).exits(3).json();
+    assert_eq!(told(&one["audit"]), [vec![], vec![], vec![1], vec![]]);
+    assert_eq!(ids(&one["audit"], "not_looked_at"), [7]);
+    shop.server.exec("alter database other allow_connections true");
+    let again = shop.sandbox.run(&words(&other)).exits(2).json();
+    assert_eq!(told(&again["audit"]), [vec![], vec![7], vec![], vec![]]);
+}
+
+#[test]
+fn another_parameter_is_another_question() {
+    let shop = Shop::new();
+    let sql = "select id from item where stock < current_setting('race.least')::int order by id";
+    shop.check("stock", "-- params = { least = \"0\" }\n", sql);
+    shop.server.exec(
+        "update item set stock = 5; update item set stock = -1 where id = 1; update item set stock = -9 where id = 2",
+    );
+    shop.result("");
+    let other = shop.result("--param least=-5");
+    assert_eq!((ids(&other, "fixed"), ids(&other, "check_changed")), (vec![], vec![1]));
 }

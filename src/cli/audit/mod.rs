@@ -10,18 +10,20 @@ use std::time::{Duration, Instant};
 use clap::{Args, Subcommand};
 use tokio::task::JoinHandle;
 
+use super::checks::{Checks, time};
 use super::exit::{self, Failure};
 use super::progress::Progress;
+use super::verify::{server, shown};
 use super::{Output, Where, output, signals};
 use crate::audit::overlap::{Guard, OverlapError};
 use crate::audit::store::{Changes, End, Location, Store, StoreError, default_file};
-use crate::audit::{self, Checks, Comparison, Moment, Waivers, database_name};
+use crate::audit::{self, Checks as KnownChecks, Comparison, Moment, Waivers, database_name};
 use crate::bundled::Shelf;
-use crate::postgres::{self, ServerFacts, Target, explain};
+use crate::postgres::ServerFacts;
 use crate::report::{Report, SCHEMA};
 use crate::stop::Stop;
 use crate::verdict;
-use crate::verify::{self, Check, CheckResult, DatabaseResult, Decision, Options};
+use crate::verify::{self, Check, CheckResult, DatabaseResult, Decision, Named, Options};
 use tell::{About, Ended, Receivers, Tell};
 
 #[derive(Args, Debug)]
@@ -29,18 +31,8 @@ use tell::{About, Ended, Receivers, Tell};
 pub(super) struct Audit {
     #[command(subcommand)]
     command: Option<AuditCommand>,
-    /// Check files, folders of them, or bundled names (`db-race list`)
-    #[arg(required = true)]
-    checks: Vec<String>,
-    /// Checks run at the same time, each on a connection of its own
-    #[arg(long, short, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
-    jobs: u16,
-    /// After this a check is cancelled, and counts as not decided
-    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = time)]
-    timeout: Duration,
-    /// Violating rows that are shown whole, of each check
-    #[arg(long, value_name = "N", default_value_t = 5)]
-    sample: usize,
+    #[command(flatten)]
+    checks: Checks,
     #[command(flatten)]
     memory: MemoryPlace,
     /// Findings that somebody answers for [default: waivers.toml in the folders of the checks]
@@ -83,13 +75,6 @@ impl MemoryPlace {
             Some(text) => Location::parse(text)?,
             None => Location::File(default_file(&self.name)?),
         })
-    }
-}
-
-fn time(text: &str) -> Result<Duration, String> {
-    match humantime::parse_duration(text) {
-        Ok(time) if !time.is_zero() => Ok(time),
-        _ => Err("expected a length of time like 500ms, 30s or 30d".into()),
     }
 }
 
@@ -166,10 +151,15 @@ impl Audit {
     }
 
     async fn audit(&self, begun: &mut Begun, stop: &Stop) -> Result<Ended, Broken> {
-        let checks = self.find()?;
-        let targets = self.targets()?;
-        let place = |target: &Target| audit::place_name(&target.address()).to_string();
-        begun.databases = targets.iter().map(place).collect();
+        let mut checks = self.checks.find()?;
+        // what a check asks depends on them
+        for (name, value) in self.checks.options().params {
+            for check in &mut checks {
+                check.params.entry(name.clone()).and_modify(|v| v.clone_from(&value));
+            }
+        }
+        let databases = self.databases()?;
+        begun.databases = databases.iter().map(name_of).collect();
         let location = self.memory.location()?;
         let mut store = Store::open(&location).await?;
         let waivers = self.waivers(&checks, store.check_ids().await?)?;
@@ -178,7 +168,7 @@ impl Audit {
         let run = store.begin(&suite, begun.started_at).await?;
         let progress = Progress::new(&self.output, stop);
         progress.show("connecting");
-        let looked = self.look(&targets, &checks, &progress, stop).await;
+        let looked = self.look(&databases, &checks, &progress, stop).await;
         progress.clear();
         let ended = match looked {
             Ok(looked) => {
@@ -221,32 +211,20 @@ impl Audit {
         before.and_then(|before| before.exit_code) != Some(failure.code)
     }
 
-    /// The checks, each once.
-    fn find(&self) -> Result<Vec<Check>, Failure> {
-        let mut checks: Vec<Check> = Vec::new();
-        for name in &self.checks {
-            for check in verify::find(name, Path::new(""))? {
-                match checks.iter().find(|known| known.id == check.id) {
-                    Some(known) if known.source.name == check.source.name => {}
-                    Some(known) => {
-                        let (a, b) = (&known.source.name, &check.source.name);
-                        let why = format!(
-                            "{a} and {b} have the same id {}: nobody could tell their findings apart",
-                            check.id
-                        );
-                        return Err(Failure::new(exit::USAGE, why));
-                    }
-                    None => checks.push(check),
-                }
-            }
+    fn databases(&self) -> Result<Vec<Named>, Failure> {
+        let listed = self.checks.listed()?;
+        if !listed.is_empty() {
+            return match self.place.flagged_target()? {
+                Some(_) => Err(Failure::new(
+                    exit::USAGE,
+                    "--databases says where, so no other flag can",
+                )),
+                None => Ok(listed),
+            };
         }
-        Ok(checks)
-    }
-
-    fn targets(&self) -> Result<Vec<Target>, Failure> {
-        let targets = self.place.targets()?;
-        match targets.is_empty() {
-            false => Ok(targets),
+        let databases: Vec<Named> = self.place.targets()?.into_iter().map(Named::from).collect();
+        match databases.is_empty() {
+            false => Ok(databases),
             true => Err(Failure::new(
                 exit::USAGE,
                 "an audit needs a database: give --url, -h or -d, or set DATABASE_URL, PGSERVICE or PGHOST",
@@ -263,38 +241,32 @@ impl Audit {
 
     async fn look(
         &self,
-        targets: &[Target],
+        databases: &[Named],
         checks: &[Check],
         progress: &Progress,
         stop: &Stop,
     ) -> Result<Seen, Broken> {
         let mut guards = Vec::new();
-        for target in targets {
-            guards.push(Guard::take(target, "overlap", &self.memory.name).await?);
+        for database in databases {
+            match Guard::take(&database.target, "overlap", &self.memory.name).await {
+                Ok(guard) => guards.push(guard),
+                // one of several that isn't there has checks that could not be decided
+                Err(OverlapError::Connect(_)) if databases.len() > 1 => {}
+                Err(error) => return Err(error.into()),
+            }
         }
         let options = Options {
-            jobs: usize::from(self.jobs),
-            timeout: self.timeout,
-            sample: self.sample,
             keep_keys: true,
+            ..self.checks.options()
         };
-        progress.show(&format!("running {} checks", checks.len()));
-        let mut seen = Seen::default();
-        for (nth, target) in targets.iter().enumerate() {
-            let client = target.connect("control").await.map_err(Failure::from)?;
-            let server = postgres::facts(&client, target).await;
-            seen.server = server.map_err(|error| Failure::new(exit::UNREACHABLE, explain(&error)))?;
-            let looked = verify::run(target, checks, &options, stop)
-                .await
-                .map_err(Failure::from)?;
-            seen.databases.push(looked.database);
-            let results = looked.checks.into_iter().map(|result| CheckResult {
-                database: nth,
-                ..result
-            });
-            seen.checks.extend(results);
-        }
-        Ok(seen)
+        let on = |at: verify::Progress| progress.show(&shown(&at, databases.len()));
+        let found = verify::run_all(databases, checks, &options, stop, &on).await;
+        let found = found.map_err(Failure::from)?;
+        Ok(Seen {
+            server: server(databases, &found).await,
+            databases: found.databases,
+            checks: found.checks,
+        })
     }
 
     #[allow(clippy::too_many_arguments, reason = "the parts of a run")]
@@ -338,14 +310,18 @@ impl Audit {
         };
         let stored = store.end(run.id, Moment::now(), &end, Some(&changes)).await;
         let changed = result.changed;
-        let notes = last_failure.map(|last| match last.exit_code {
+        let mut notes: Vec<String> = Vec::new();
+        for database in &seen.databases {
+            notes.extend(database.problem.iter().chain(&database.notes).cloned());
+        }
+        notes.extend(last_failure.map(|last| match last.exit_code {
             Some(code) => format!(
                 "the run before this one, at {}, was {}",
                 last.at,
                 audit::history::ending(code)
             ),
             None => format!("the run before this one, at {}, did not end", last.at),
-        });
+        }));
         let report = Report {
             schema: SCHEMA,
             version: env!("CARGO_PKG_VERSION"),
@@ -358,7 +334,7 @@ impl Audit {
             databases: seen.databases,
             checks: judged,
             audit: Some(result),
-            notes: notes.into_iter().collect(),
+            notes,
             reproduce: None,
         };
         Ok(match stored {
@@ -387,7 +363,7 @@ impl Audit {
 
     /// The waivers of the file that is named, or of those beside the checks.
     fn waivers(&self, checks: &[Check], remembered: Vec<String>) -> Result<Waivers, Failure> {
-        let mut known: Checks = remembered.into_iter().map(|id| (id, None)).collect();
+        let mut known: KnownChecks = remembered.into_iter().map(|id| (id, None)).collect();
         for folder in Shelf::Checks.folders() {
             let bundled = verify::find(&folder, Path::new("/nonexistent"))?;
             known.extend(bundled.into_iter().map(|check| (check.id, Some(check.key))));
@@ -397,6 +373,7 @@ impl Audit {
             return Ok(Waivers::read(path, &known)?);
         }
         let beside: Vec<PathBuf> = self
+            .checks
             .checks
             .iter()
             .map(|name| Path::new(name).join("waivers.toml"))
@@ -416,6 +393,14 @@ impl Audit {
 
 fn interrupted() -> Failure {
     Failure::new(exit::INTERRUPTED, "interrupted; the memory is as it was")
+}
+
+/// The name that findings of a database are remembered under.
+fn name_of(database: &Named) -> String {
+    match database.name == database.target.address() {
+        true => audit::place_name(&database.name).to_string(),
+        false => database.name.clone(),
+    }
 }
 
 /// A run, as the memory knows it.
