@@ -72,13 +72,8 @@ async fn look_at(client: &Client, check: &Check, options: &Options, taken_at: &s
         params.push((&taken_at, Type::TEXT));
     }
     let explained = format!("EXPLAIN (VERBOSE, FORMAT JSON)\n{}", sql::rows(&asked));
-    let row = client.query_typed_one(&explained, &params).await.map_err(|error| {
-        let is_grace = asked.grace.is_some() && error.code().is_some_and(|code| code.code() == "42883");
-        match is_grace {
-            true => Trouble::Said("the grace column is no date and no timestamp".into()),
-            false => Trouble::Server(error),
-        }
-    })?;
+    let row = client.query_typed_one(&explained, &params).await;
+    let row = row.map_err(|error| look::about_grace(check.grace.as_ref(), error.into()))?;
     let plan = read_text(&row, 0)
         .and_then(|text| serde_json::from_str(&text).ok())
         .unwrap_or(Value::Null);

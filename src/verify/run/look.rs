@@ -8,7 +8,7 @@ use std::fmt::Write;
 
 use futures_util::{TryStreamExt, pin_mut};
 use tokio_postgres::error::ErrorPosition;
-use tokio_postgres::types::{FromSql, ToSql, Type};
+use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Error, SimpleQueryMessage};
 
 use super::board::Range;
@@ -17,7 +17,7 @@ use super::sql::{self, Asked, Columns};
 use super::{chunk, require};
 use crate::postgres::explain;
 use crate::source::{count_statements, leading_words, offset_of};
-use crate::verify::{Check, Finding, Key, MASKED, Options, SAMPLE};
+use crate::verify::{Check, Finding, Grace, Key, MASKED, Options, SAMPLE};
 
 /// What a worker begins with, and comes back to.
 pub(super) const SAVEPOINT: &str = "SAVEPOINT db_race_check";
@@ -202,7 +202,8 @@ async fn fetch(client: &Client, look: &Look<'_>, names: Vec<String>) -> Result<S
     if let Some(known) = &known {
         params.push((known, Type::TEXT));
     }
-    let (mut rows, mut is_more) = read(client, &asked, &params, wanted).await?;
+    let read = read(client, &asked, &params, wanted).await;
+    let (mut rows, mut is_more) = read.map_err(|trouble| about_grace(grace, trouble))?;
     let mut total = None;
     let mut cap = cap;
     if judge::wants_total(check) && rows.count + rows.pending > 0 {
@@ -219,6 +220,19 @@ async fn fetch(client: &Client, look: &Look<'_>, names: Vec<String>) -> Result<S
         rows: rows.capped(cap, sample),
         total,
     })
+}
+
+/// Whether a time has an end is asked of what is no time.
+pub(super) fn about_grace(grace: Option<&Grace>, trouble: Trouble) -> Trouble {
+    match (grace, &trouble) {
+        (Some(grace), Trouble::Server(error)) if error.code().is_some_and(|code| code.code() == "42883") => {
+            Trouble::Said(format!(
+                "the grace column `{}` is no date and no timestamp",
+                grace.column
+            ))
+        }
+        _ => trouble,
+    }
 }
 
 /// The rows, and whether there are more than so many of a kind.
@@ -248,7 +262,7 @@ async fn read(
         }
         let mut values: Vec<Option<String>> = vec![Some(MASKED.into()); columns.names.len()];
         for (at, i) in columns.shown().enumerate() {
-            values[i] = row.try_get::<_, Option<Text>>(at + 1)?.map(|text| text.0);
+            values[i] = row.try_get(at + 1)?;
         }
         let key: Key = columns.key.iter().map(|i| values[*i].clone()).collect();
         if asked.all_keys {
@@ -292,18 +306,5 @@ fn cut(text: String, max: usize) -> String {
     match text.char_indices().nth(max) {
         Some((at, _)) => format!("{}…", &text[..at]),
         None => text,
-    }
-}
-
-/// Text of whatever encoding: a database in SQL_ASCII may hold anything.
-struct Text(String);
-
-impl<'a> FromSql<'a> for Text {
-    fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn std::error::Error + Sync + Send>> {
-        Ok(Text(String::from_utf8_lossy(raw).into_owned()))
-    }
-
-    fn accepts(ty: &Type) -> bool {
-        matches!(*ty, Type::TEXT)
     }
 }

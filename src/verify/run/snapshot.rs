@@ -181,7 +181,7 @@ const DESCRIBE: &str = "\
             extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp())::float8 * 1000 END,
         current_setting('server_version_num'), pg_backend_pid(),
         (SELECT CASE
-            WHEN rolsuper THEN format('%s is a superuser', rolname)
+            WHEN rolname IN (current_user, session_user) THEN format('%s is a superuser', rolname)
             ELSE format('%s may act as %s', current_user, rolname) END
          FROM pg_catalog.pg_roles
          WHERE (rolsuper OR rolname IN ('pg_execute_server_program', 'pg_write_server_files'))

@@ -113,7 +113,13 @@ impl Shift<'_> {
                     self.board.wait_while(|board| board.is_idle(self.is_shared)).await;
                     is_alive
                 }
-                Next::Nothing => return worker,
+                Next::Nothing => {
+                    if is_ready {
+                        // after an error the transaction answers nothing else
+                        let _ = client.batch_execute(look::ROLLBACK).await;
+                    }
+                    return worker;
+                }
             };
             if !is_alive {
                 worker = None;
