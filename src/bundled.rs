@@ -2,6 +2,7 @@
 //!
 //! A path always wins over a bundled name.
 
+use std::fs::FileType;
 use std::path::{Path, PathBuf};
 
 use include_dir::{Dir, DirEntry, include_dir};
@@ -17,7 +18,7 @@ static SCENARIOS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/scenarios");
 pub enum Shelf {
     /// `sql/<system>/...`
     Sql,
-    /// `checks/<system>/<check>.sql`
+    /// `checks/<folder>/<check>.sql`, `checks/packs/<pack>/<check>.sql`
     Checks,
     /// `scenarios/<system>/<scenario>.toml`
     Scenarios,
@@ -62,18 +63,51 @@ impl Shelf {
         paths
     }
 
-    /// The names of the folders on the shelf: the bundled systems.
+    /// The names of the folders on the shelf; of those with SQL, the bundled systems.
     pub fn folders(self) -> Vec<String> {
-        let mut names: Vec<String> = self
-            .dir()
-            .entries()
-            .iter()
+        let mut names = self.folders_in("");
+        names.retain(|name| self != Shelf::Sql || self.dir().get_file(format!("{name}/schema.sql")).is_some());
+        names
+    }
+
+    /// The paths of the folders directly in a folder, sorted.
+    fn folders_in(self, folder: &str) -> Vec<String> {
+        let dir = match folder {
+            "" => Some(self.dir()),
+            _ => self.dir().get_dir(folder),
+        };
+        let mut paths: Vec<String> = dir
+            .into_iter()
+            .flat_map(Dir::entries)
             .filter_map(DirEntry::as_dir)
             .map(|d| d.path().to_string_lossy().into_owned())
             .collect();
-        names.sort();
-        names
+        paths.sort();
+        paths
     }
+}
+
+/// The folders of bundled checks by their paths, outer ones first: `hotel`, `packs/booking`.
+pub fn check_folders() -> Vec<String> {
+    fn walk(folder: &str, found: &mut Vec<String>) {
+        if Shelf::Checks.files_in(folder).iter().any(|f| f.ends_with(".sql")) {
+            found.push(folder.to_string());
+        }
+        for inner in Shelf::Checks.folders_in(folder) {
+            if !is_apart(&inner) {
+                walk(&inner, found);
+            }
+        }
+    }
+    let mut found = Vec::new();
+    walk("", &mut found);
+    found
+}
+
+/// Whether a folder among checks has no checks in it: their fixtures, and what is hidden.
+fn is_apart(path: &str) -> bool {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    name == "fixtures" || name.starts_with('.')
 }
 
 /// A folder of files, on disk or bundled: a system's SQL, or checks.
@@ -100,11 +134,27 @@ impl Folder {
         }
     }
 
+    /// What it is called in messages.
+    pub fn name(&self) -> String {
+        match self {
+            Folder::Disk(path) => path.display().to_string(),
+            Folder::Bundled(shelf, path) => format!("{}/{path} (bundled)", shelf.name()),
+        }
+    }
+
     /// The `.sql` files directly in the folder or in a folder of it, as names for [`Folder::read`], sorted.
     ///
     /// # Errors
     /// [`FileError::Read`] when the folder can't be listed.
     pub fn sql_files(&self, sub: &str) -> Result<Vec<String>, FileError> {
+        self.files(sub, ".sql")
+    }
+
+    /// The files with this ending directly in the folder or in a folder of it, as names for [`Folder::read`], sorted.
+    ///
+    /// # Errors
+    /// [`FileError::Read`] when the folder can't be listed.
+    pub fn files(&self, sub: &str, ending: &str) -> Result<Vec<String>, FileError> {
         let join = |name: &str| match sub {
             "" => name.to_string(),
             _ => format!("{sub}/{name}"),
@@ -115,16 +165,7 @@ impl Folder {
                 if !sub.is_empty() && !path.is_dir() {
                     return Ok(Vec::new());
                 }
-                let unreadable = |error: std::io::Error| FileError::Read {
-                    path: path.display().to_string(),
-                    why: error.to_string(),
-                };
-                let mut names = Vec::new();
-                for entry in std::fs::read_dir(&path).map_err(unreadable)? {
-                    let entry = entry.map_err(unreadable)?;
-                    names.push(entry.file_name().to_string_lossy().into_owned());
-                }
-                names
+                entries(&path)?.into_iter().map(|(name, _)| name).collect()
             }
             Folder::Bundled(shelf, path) => {
                 let folder = if sub.is_empty() {
@@ -136,10 +177,47 @@ impl Folder {
                 shelf.files_in(&folder).into_iter().filter_map(bare).collect()
             }
         };
-        names.retain(|n| n.ends_with(".sql"));
+        names.retain(|n| n.ends_with(ending));
         names.sort();
         Ok(names.iter().map(|n| join(n)).collect())
     }
+
+    /// The folders in it that may hold checks, sorted: not `fixtures`, none that is hidden, and no symbolic links, which may lead
+    /// back here.
+    ///
+    /// # Errors
+    /// [`FileError::Read`] when the folder can't be listed.
+    pub fn folders(&self) -> Result<Vec<Folder>, FileError> {
+        match self {
+            Folder::Disk(path) => {
+                let mut names = entries(path)?;
+                names.retain(|(name, kind)| kind.is_dir() && !is_apart(name));
+                names.sort_by(|a, b| a.0.cmp(&b.0));
+                Ok(names
+                    .into_iter()
+                    .map(|(name, _)| Folder::Disk(path.join(name)))
+                    .collect())
+            }
+            Folder::Bundled(shelf, path) => {
+                let inner = shelf.folders_in(path).into_iter().filter(|p| !is_apart(p));
+                Ok(inner.map(|p| Folder::Bundled(*shelf, p)).collect())
+            }
+        }
+    }
+}
+
+fn entries(path: &Path) -> Result<Vec<(String, FileType)>, FileError> {
+    let unreadable = |error: std::io::Error| FileError::Read {
+        path: path.display().to_string(),
+        why: error.to_string(),
+    };
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(path).map_err(unreadable)? {
+        let entry = entry.map_err(unreadable)?;
+        let kind = entry.file_type().map_err(unreadable)?;
+        found.push((entry.file_name().to_string_lossy().into_owned(), kind));
+    }
+    Ok(found)
 }
 
 /// Finds a scenario by path or bundled name (`last-room`, `hotel/last-room`).

@@ -64,11 +64,23 @@ fn json_has_every_bundled_file_and_what_scripts_need_to_run_it() {
     assert!(kinds.contains(&"plain") && kinds.contains(&"concurrency"), "{kinds:?}");
 
     let checks = texts(&all["checks"], "id");
-    let ids: Vec<String> = files("checks/hotel", ".sql")
+    let mut folders = vec!["hotel".to_string()];
+    folders.extend(texts(&all["packs"], "name").iter().map(|name| name.to_string()));
+    let in_folder = |folder: &String| match project().join("checks").join(folder).is_dir() {
+        true => files(&format!("checks/{folder}"), ".sql"),
+        false => files(&format!("checks/packs/{folder}"), ".sql"),
+    };
+    let mut ids: Vec<String> = folders
         .iter()
-        .map(|name| format!("hotel.{name}"))
+        .flat_map(|folder| {
+            in_folder(folder)
+                .into_iter()
+                .map(move |name| format!("{folder}.{name}"))
+        })
         .collect();
+    ids.sort();
     assert_eq!(sorted(&checks), ids);
+    assert!(folders.contains(&"booking".to_string()), "{folders:?}");
     assert!(
         texts(&all["checks"], "severity")
             .iter()
@@ -103,9 +115,34 @@ fn text_has_the_commands_that_run_each() {
         let text = |field: &str| bug[field].as_str().unwrap();
         line_with(&format!("{} --bug {}", text("scenario"), text("name")), text("title"));
     }
+    let packs = all["packs"].as_array().unwrap();
+    for pack in packs {
+        line_with(pack["name"].as_str().unwrap(), pack["title"].as_str().unwrap());
+    }
+    let pack_of = |check: &Value| {
+        let folder = check["id"].as_str().unwrap().split('.').next().unwrap().to_string();
+        packs
+            .iter()
+            .find(|pack| pack["name"] == folder.as_str())
+            .map(|_| folder)
+    };
     for check in all["checks"].as_array().unwrap() {
         let name = check["id"].as_str().unwrap().replace('.', "/");
-        line_with(&name, check["title"].as_str().unwrap());
+        let title = check["title"].as_str().unwrap();
+        match pack_of(check) {
+            None => line_with(&name, title),
+            // those of a pack are many, and shown when asked for
+            Some(pack) => {
+                let shown = sandbox.run(&format!("list {pack}")).exits(0);
+                assert!(
+                    shown
+                        .stdout
+                        .lines()
+                        .any(|line| line.contains(&name) && line.contains(title)),
+                    "{name}\n{shown}"
+                );
+            }
+        }
     }
 }
 

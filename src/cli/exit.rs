@@ -120,7 +120,11 @@ impl From<ContendError> for Failure {
 
 impl From<VerifyError> for Failure {
     fn from(error: VerifyError) -> Self {
-        Failure::new(UNREACHABLE, error)
+        match error {
+            VerifyError::Connect(error) => error.into(),
+            VerifyError::Refused { .. } => Failure::new(USAGE, error),
+            VerifyError::Snapshot { .. } => Failure::new(UNREACHABLE, error),
+        }
     }
 }
 

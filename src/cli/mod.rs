@@ -1,9 +1,12 @@
 //! The command line: the only place that knows flags, the terminal and signals.
 
+mod check;
+mod checks;
 mod contend;
 mod destinations;
 pub mod exit;
 mod github;
+mod init;
 mod list;
 mod output;
 mod progress;
@@ -37,10 +40,14 @@ enum Command {
     Contend(contend::Contend),
     /// Run checks: SQL that returns the rows that break an invariant
     Verify(verify::Verify),
+    /// Write checks: lint them, try them on their fixtures, print what is sent
+    Check(check::Check),
     /// Race a scenario at several sizes of its pool, or of its sessions: which size is enough?
     Sweep(sweep::Sweep),
     /// Keep a throwaway PostgreSQL running, to look inside with psql
     Server(server::Server),
+    /// Guess the map of a pack of checks from your database's catalog
+    Init(init::Init),
     /// Show the bundled scenarios, bugs and checks
     List(list::List),
 }
@@ -79,8 +86,10 @@ pub fn main() -> ExitCode {
             match cli.command {
                 Command::Contend(command) => output::told(command.output.clone(), "contend", command.run()).await,
                 Command::Verify(command) => output::told(command.output.clone(), "verify", command.run()).await,
+                Command::Check(command) => command.run().await,
                 Command::Sweep(command) => command.run().await,
                 Command::Server(command) => command.run().await,
+                Command::Init(command) => command.run().await,
                 Command::List(command) => command.run(),
             }
         }),

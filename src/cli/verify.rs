@@ -1,82 +1,103 @@
 //! `db-race verify`
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
+use super::checks::Checks;
 use super::exit::{self, Failure};
 use super::progress::Progress;
 use super::{Output, Where, output, signals};
 use crate::place::Place;
-use crate::postgres::{self, ServerFacts, explain};
+use crate::postgres::{self, ServerFacts};
 use crate::report::{Report, SCHEMA};
 use crate::stop::Stop;
 use crate::system::System;
-use crate::verdict;
-use crate::verify::{self, Check, Looked, Options};
+use crate::verdict::{self, Judged};
+use crate::verify::{self, Check, Found, Named};
 
 #[derive(Args, Debug)]
 pub(super) struct Verify {
-    /// Check files, folders of them, or bundled names (`db-race list`)
-    #[arg(required = true)]
-    checks: Vec<String>,
-    /// Checks run at the same time, each on a connection of its own
-    #[arg(long, short, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
-    jobs: u16,
-    /// After this a check is cancelled, and counts as not decided
-    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = time)]
-    timeout: Duration,
-    /// Violating rows that are shown of each check
-    #[arg(long, value_name = "N", default_value_t = 5)]
-    sample: usize,
+    #[command(flatten)]
+    checks: Checks,
+    /// Warnings fail the run, too: exit code 2 instead of 1
+    #[arg(long)]
+    strict: bool,
+    /// What checks that could not be decided make of the exit code: 2, 1 or 0 [default: 3]
+    #[arg(long, value_enum, value_name = "HOW")]
+    inconclusive: Option<Inconclusive>,
     #[command(flatten)]
     place: Where,
     #[command(flatten)]
     pub(super) output: Output,
 }
 
-fn interrupted() -> Failure {
-    Failure::new(exit::INTERRUPTED, "interrupted before anything was checked")
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Inconclusive {
+    /// As if they were violated
+    Fail,
+    /// As if they were warnings
+    Warn,
+    /// As if they held
+    Ok,
 }
 
-fn time(text: &str) -> Result<Duration, String> {
-    match humantime::parse_duration(text) {
-        Ok(time) if !time.is_zero() => Ok(time),
-        _ => Err("expected a length of time like 500ms, 30s or 2m".into()),
-    }
+/// Where the checks are run.
+enum Scene {
+    /// A server or a database of the run's own.
+    Made(Place),
+    Existing(Vec<Named>),
+}
+
+fn interrupted() -> Failure {
+    Failure::new(exit::INTERRUPTED, "interrupted before anything was checked")
 }
 
 impl Verify {
     pub(super) async fn run(self) -> Result<u8, Failure> {
         let started = Instant::now();
         let started_at = output::now();
-        let stop = signals::listen(self.place.is_users_server());
-        let mut checks = Vec::new();
-        for name in &self.checks {
-            checks.extend(verify::find(name, Path::new(""))?);
-        }
+        let checks = self.checks.find()?;
+        let listed = self.checks.listed()?;
+        let stop = signals::listen(self.place.is_users_server() || !listed.is_empty());
         let progress = Progress::new(&self.output, &stop);
         progress.show("connecting");
-        let place = match self.enter(&checks, &stop).await {
+        let scene = match self.enter(&checks, listed, &stop).await {
             Err(_) if stop.is_requested() => return Err(interrupted()),
-            place => place?,
+            scene => scene?,
         };
         progress.show(&format!("running {} checks", checks.len()));
-        let result = self.verify(&place, &checks, &stop).await;
-        let throwaway = place.is_throwaway();
-        let left = place.leave().await;
+        let (databases, made) = match scene {
+            Scene::Made(place) => (vec![Named::from(place.target.clone())], Some(place)),
+            Scene::Existing(databases) => (databases, None),
+        };
+        let options = self.checks.options();
+        let on = |at: verify::Progress| progress.show(&shown(&at, databases.len()));
+        let result = verify::run_all(&databases, &checks, &options, &stop, &on).await;
+        let server = match &result {
+            Ok(found) => server(&databases, found).await,
+            Err(_) => ServerFacts::default(),
+        };
+        let throwaway = made.is_some();
+        let left = match made {
+            Some(place) => place.leave().await,
+            None => Ok(()),
+        };
         progress.clear();
         if let Err(problem) = left {
             output::note(&format!("warning: {problem}"));
         }
-        let (looked, mut server) = match result {
+        let found = match result {
             Err(_) if stop.is_requested() => return Err(interrupted()),
             result => result?,
         };
-        server.throwaway = throwaway;
-        let verdict = verdict::judge_checks(&looked.checks);
-        let code = exit::of(verdict.outcome, stop.is_requested());
+        let verdict = verdict::judge_checks(&found.checks);
+        let code = self.code(verdict.outcome, stop.is_requested());
+        let problems = found.databases.iter().filter_map(|d| d.problem.clone());
+        let notes = problems
+            .chain(found.databases.iter().flat_map(|d| d.notes.clone()))
+            .collect();
         let report = Report {
             schema: SCHEMA,
             version: env!("CARGO_PKG_VERSION"),
@@ -84,34 +105,48 @@ impl Verify {
             started_at,
             duration_ms: output::millis(started.elapsed()),
             verdict,
-            server,
+            server: ServerFacts { throwaway, ..server },
             race: None,
-            databases: vec![looked.database],
-            checks: looked.checks,
-            notes: Vec::new(),
-            reproduce: None,
+            databases: found.databases,
+            checks: found.checks,
+            notes,
+            reproduce: Some(self.command_line()),
         };
         Ok(output::write(&self.output, &report, code))
     }
 
-    async fn verify(&self, place: &Place, checks: &[Check], stop: &Stop) -> Result<(Looked, ServerFacts), Failure> {
-        let options = Options {
-            jobs: usize::from(self.jobs),
-            timeout: self.timeout,
-            sample: self.sample,
-            ..Options::default()
-        };
-        let client = place.target.connect("control").await?;
-        let facts = postgres::facts(&client, &place.target).await;
-        let facts = facts.map_err(|error| Failure::new(exit::UNREACHABLE, explain(&error)))?;
-        let looked = verify::run(&place.target, checks, &options, stop).await?;
-        Ok((looked, facts))
+    fn code(&self, outcome: Judged, interrupted: bool) -> u8 {
+        match (exit::of(outcome, interrupted), self.inconclusive) {
+            (exit::WARNED, _) if self.strict => exit::VIOLATED,
+            (exit::INCONCLUSIVE, Some(Inconclusive::Fail)) => exit::VIOLATED,
+            (exit::INCONCLUSIVE, Some(Inconclusive::Warn)) if self.strict => exit::VIOLATED,
+            (exit::INCONCLUSIVE, Some(Inconclusive::Warn)) => exit::WARNED,
+            (exit::INCONCLUSIVE, Some(Inconclusive::Ok)) => exit::HELD,
+            (code, _) => code,
+        }
+    }
+
+    fn command_line(&self) -> String {
+        let mut words = vec!["db-race verify".to_string()];
+        words.extend(self.checks.words());
+        words.extend(self.place.command_line().iter().map(|w| output::shell_word(w)));
+        words.join(" ")
     }
 
     /// Without connection settings, the checks of a bundled system are run on that system, as seeded.
-    async fn enter(&self, checks: &[Check], stop: &Stop) -> Result<Place, Failure> {
-        if let Some(target) = self.place.target()? {
-            return Ok(Place::existing(target));
+    async fn enter(&self, checks: &[Check], listed: Vec<Named>, stop: &Stop) -> Result<Scene, Failure> {
+        if !listed.is_empty() {
+            return match self.place.flagged_target()? {
+                Some(_) => Err(Failure::new(
+                    exit::USAGE,
+                    "--databases says where, so no other flag can",
+                )),
+                None => Ok(Scene::Existing(listed)),
+            };
+        }
+        let databases: Vec<Named> = self.place.targets()?.into_iter().map(Named::from).collect();
+        if !databases.is_empty() {
+            return Ok(Scene::Existing(databases));
         }
         let bundled = crate::bundled::Shelf::Sql.folders();
         let of_system = |c: &Check| {
@@ -130,6 +165,37 @@ impl Verify {
         };
         let system = System::find(&name, Path::new(""))?;
         let place = Place::throwaway(&self.place.server_options(), stop).await?;
-        Ok(place.with(&system, None, stop).await?)
+        Ok(Scene::Made(place.with(&system, None, stop).await?))
     }
+}
+
+/// The server of the first database that could be looked at.
+async fn server(databases: &[Named], found: &Found) -> ServerFacts {
+    let looked_at = databases
+        .iter()
+        .zip(&found.databases)
+        .find(|(_, d)| d.problem.is_none());
+    let Some((named, database)) = looked_at else {
+        return ServerFacts::default();
+    };
+    let known = ServerFacts {
+        address: database.address.clone(),
+        version: database.version.clone(),
+        ..ServerFacts::default()
+    };
+    match named.target.connect("control").await {
+        Ok(client) => postgres::facts(&client, &named.target).await.unwrap_or(known),
+        Err(_) => known,
+    }
+}
+
+fn shown(at: &verify::Progress, databases: usize) -> String {
+    let mut text = format!("{} of {} checks", at.done, at.of);
+    if databases > 1 {
+        text = format!("database {} of {databases}: {text}", at.database + 1);
+    }
+    if let Some((id, done, of)) = &at.walking {
+        text.push_str(&format!(", {id}: {done} of {of} ranges"));
+    }
+    text
 }

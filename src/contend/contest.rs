@@ -322,7 +322,10 @@ impl<'a> Contest<'a> {
         if self.plan.checks.is_empty() {
             return Ok(Vec::new());
         }
-        let options = verify::Options::default();
+        let options = verify::Options {
+            settled: true,
+            ..verify::Options::default()
+        };
         let looked = verify::run(self.target, &self.plan.checks, &options, self.stop).await?;
         Ok(looked.checks)
     }

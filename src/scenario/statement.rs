@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use crate::source;
+use crate::source::{self, is_name_byte, opaque};
 
 /// A statement whose parameters have been numbered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,100 +91,11 @@ impl Statement {
     }
 }
 
-/// The end of a quoted or commented stretch that starts at `at`, if one does.
-/// The words of a statement, comments left out; up to the first character that is no letter.
-pub(super) fn leading_words(text: &str) -> impl Iterator<Item = &str> {
-    let mut at = 0;
-    std::iter::from_fn(move || {
-        loop {
-            let rest = &text[at..];
-            let next = rest.chars().next()?;
-            if next.is_whitespace() {
-                at += next.len_utf8();
-            } else if rest.starts_with("--") || rest.starts_with("/*") {
-                at = opaque(text, at)?;
-            } else {
-                let len = rest.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(rest.len());
-                at += len;
-                return (len > 0).then(|| &rest[..len]);
-            }
-        }
-    })
-}
-
-fn opaque(text: &str, at: usize) -> Option<usize> {
-    let bytes = text.as_bytes();
-    let rest = &bytes[at..];
-    let end = match rest[0] {
-        b'\'' => {
-            let escapes = at > 0 && matches!(bytes[at - 1], b'e' | b'E') && !(at > 1 && is_name_byte(bytes[at - 2]));
-            quoted(rest, b'\'', escapes)
-        }
-        b'"' => quoted(rest, b'"', false),
-        b'-' if rest.starts_with(b"--") => rest.iter().position(|b| *b == b'\n').unwrap_or(rest.len()),
-        b'/' if rest.starts_with(b"/*") => block_comment(rest),
-        b'$' if at == 0 || !is_name_byte(bytes[at - 1]) => dollar_quoted(&text[at..])?,
-        _ => return None,
-    };
-    Some(at + end)
-}
-
-fn quoted(rest: &[u8], quote: u8, escapes: bool) -> usize {
-    let mut i = 1;
-    while i < rest.len() {
-        let doubled = rest[i] == quote && rest.get(i + 1) == Some(&quote);
-        if doubled || escapes && rest[i] == b'\\' {
-            i += 2;
-        } else if rest[i] == quote {
-            return i + 1;
-        } else {
-            i += 1;
-        }
-    }
-    rest.len()
-}
-
-/// Block comments nest in PostgreSQL.
-fn block_comment(rest: &[u8]) -> usize {
-    let mut depth = 0;
-    let mut i = 0;
-    while i < rest.len() {
-        if rest[i..].starts_with(b"/*") {
-            depth += 1;
-            i += 2;
-        } else if rest[i..].starts_with(b"*/") {
-            depth -= 1;
-            i += 2;
-            if depth == 0 {
-                return i;
-            }
-        } else {
-            i += 1;
-        }
-    }
-    rest.len()
-}
-
-fn dollar_quoted(rest: &str) -> Option<usize> {
-    let tag_len = rest[1..].find('$')?;
-    let tag = &rest[..tag_len + 2];
-    let inner = &tag[1..tag.len() - 1];
-    let valid = inner.bytes().all(is_name_byte) && !inner.starts_with(|c: char| c.is_ascii_digit());
-    if !valid {
-        return None;
-    }
-    Some(rest[tag.len()..].find(tag).map_or(rest.len(), |i| tag.len() * 2 + i))
-}
-
 fn name_len(rest: &[u8]) -> usize {
     match rest.first() {
         Some(b) if is_name_byte(*b) && !b.is_ascii_digit() => rest.iter().take_while(|b| is_name_byte(**b)).count(),
         _ => 0,
     }
-}
-
-fn is_name_byte(b: u8) -> bool {
-    b.is_ascii_alphanumeric() || b == b'_' || b >= 0x80
 }
 
 #[cfg(test)]
@@ -196,17 +107,6 @@ mod tests {
         let statement = Statement::parse(text);
         assert_eq!(statement.sql, sql);
         assert_eq!(statement.names, names);
-    }
-
-    #[test]
-    fn words_are_found_behind_comments() {
-        let words = |text| leading_words(text).collect::<Vec<_>>();
-        assert_eq!(
-            words("-- a note\n /* and /* another */ */ Prepare transaction 'x'"),
-            ["Prepare", "transaction"]
-        );
-        assert_eq!(words("select(1)"), ["select"]);
-        assert!(words("").is_empty() && words("-- only").is_empty());
     }
 
     #[test]

@@ -1,8 +1,11 @@
 //! Text files that people write, and errors that point into them.
 
 mod fence;
+mod like;
+mod sql;
 
 use std::fmt;
+use std::io::Read;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
@@ -11,6 +14,11 @@ use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 use serde::de::DeserializeOwned;
 
 pub use fence::fenced;
+pub use like::like;
+pub(crate) use sql::{count_statements, is_name_byte, leading_words, opaque, without_end, words};
+
+/// Nobody writes larger files by hand; what is given by mistake must not fill the memory.
+const BYTES_MAX: u64 = 4 << 20;
 
 /// A file's text, and what to call it in messages.
 #[derive(Clone, Debug)]
@@ -33,10 +41,16 @@ impl Source {
     /// Reads a file.
     ///
     /// # Errors
-    /// [`FileError::Read`] when the file can't be read or isn't UTF-8.
+    /// [`FileError::Read`] when the file can't be read, isn't UTF-8 or is larger than 4 MiB.
     pub fn read(path: &Path) -> Result<Source, FileError> {
         let name = path.display().to_string();
-        match std::fs::read(path) {
+        let mut bytes = Vec::new();
+        let read = std::fs::File::open(path).and_then(|file| file.take(BYTES_MAX + 1).read_to_end(&mut bytes));
+        match read.map(|_| bytes) {
+            Ok(bytes) if bytes.len() as u64 > BYTES_MAX => Err(FileError::Read {
+                path: name,
+                why: format!("it is larger than {} MiB", BYTES_MAX >> 20),
+            }),
             Ok(bytes) => match String::from_utf8(bytes) {
                 Ok(text) => Ok(Source::new(name, text)),
                 Err(_) => Err(FileError::Read {

@@ -4,6 +4,9 @@ use serde::Serialize;
 
 use super::{Check, Severity};
 
+/// What stands for the value of a masked column.
+pub const MASKED: &str = "***";
+
 /// The values of a check's key columns, as text.
 pub type Key = Vec<Option<String>>;
 
@@ -38,7 +41,7 @@ pub struct CheckResult {
     pub count: u64,
     /// Whether there are more than were counted.
     pub count_is_capped: bool,
-    /// Rows found that are too young to tell.
+    /// Rows found that are too young to tell, counted up to the cap, too.
     pub pending: u64,
     /// What percentages are percentages of, where the check says.
     pub total: Option<u64>,
@@ -98,7 +101,7 @@ pub enum Decision {
 pub struct Finding {
     /// The values of the check's key columns.
     pub key: Key,
-    /// All columns with their values, in order; masked ones without.
+    /// All columns with their values, in order; those of masked columns are [`MASKED`]. Very long ones are cut, with `…` behind.
     pub row: Vec<(String, Option<String>)>,
     /// Whether it is too young to tell.
     pub pending: bool,
@@ -119,6 +122,10 @@ pub struct DatabaseResult {
     pub replay_lag_ms: Option<f64>,
     /// The snapshots that checks have seen: one, unless some had to be run again.
     pub snapshots: Vec<Snapshot>,
+    /// Why nothing could be looked at there.
+    pub problem: Option<String>,
+    /// What the reader should know: workers that did not come, a snapshot that was held for long.
+    pub notes: Vec<String>,
 }
 
 /// What the checks saw.
@@ -132,4 +139,6 @@ pub struct Snapshot {
     pub xmin: Option<String>,
     /// How long it was held, in milliseconds: for so long nothing that died since could be vacuumed away.
     pub held_ms: f64,
+    /// Transactions that began while it was held, all of the server's databases together (`age(backend_xmin)`, at its end).
+    pub xmin_age: Option<i64>,
 }

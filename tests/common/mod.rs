@@ -20,6 +20,7 @@
 pub mod database;
 pub mod processes;
 pub mod run;
+pub mod standby;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -102,8 +103,10 @@ impl Sandbox {
         if let Some(dir) = pg_bin() {
             command.env("DB_RACE_PG_BIN", dir);
         }
+        // the tests' own servers know one role only, unless a test makes another
         command
             .args(words)
+            .env("DB_RACE_ALLOW_SUPERUSER", "1")
             .env("TMPDIR", self.temp_dir())
             .current_dir(self.dir());
         command
@@ -174,6 +177,12 @@ pub struct TestServer {
 impl TestServer {
     pub fn url(&self) -> String {
         self.server.url()
+    }
+
+    /// psql, beside which are the other programs of the server's version.
+    pub fn psql_path(&self) -> PathBuf {
+        let command = self.server.psql();
+        PathBuf::from(command.split_whitespace().next().unwrap())
     }
 
     /// The URL of another database, or user: `user@/database`.

@@ -8,8 +8,8 @@ use toml::Spanned;
 
 use super::located;
 use super::value::{duration_or, pause};
-use crate::scenario::statement::leading_words;
 use crate::scenario::{Refusal, Statement, Step};
+use crate::source::leading_words;
 use crate::source::{Diagnostic, Source};
 
 const STEP_TIMEOUT: Duration = Duration::from_secs(30);

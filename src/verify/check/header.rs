@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::time::Duration;
 
 use serde::Deserialize;
 use toml::Spanned;
@@ -9,34 +10,32 @@ use toml::Spanned;
 use super::{Check, Chunk, Count, Grace, Requires, RunOn, Severity, Threshold};
 use crate::source::{Diagnostic, FileError, Source, fenced};
 
+/// What stands in a header, or in a `suite.toml`, as it is written.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Header {
-    id: Spanned<String>,
-    title: String,
-    #[serde(default)]
-    severity: Severity,
+struct Text {
+    id: Option<Spanned<String>>,
+    title: Option<Spanned<String>>,
+    severity: Option<Severity>,
     warn_if: Option<Spanned<String>>,
     error_if: Option<Spanned<String>>,
     of: Option<String>,
-    #[serde(default)]
-    key: Vec<String>,
+    key: Option<Spanned<Vec<String>>>,
     #[serde(default)]
     tags: Vec<String>,
     sample: Option<usize>,
     count: Option<Spanned<String>>,
-    #[serde(default)]
-    mask: Vec<Spanned<String>>,
+    mask: Option<Vec<Spanned<String>>>,
     timeout: Option<Spanned<String>>,
     grace: Option<GraceText>,
     confirm: Option<Spanned<String>>,
+    run_on: Option<RunOn>,
+    requires: Option<RequiresText>,
     #[serde(default)]
-    run_on: RunOn,
-    #[serde(default)]
-    requires: RequiresText,
-    #[serde(default)]
-    params: BTreeMap<String, String>,
+    params: BTreeMap<Spanned<String>, String>,
     chunk: Option<Chunk>,
+    needs: Option<Spanned<BTreeMap<String, Vec<String>>>>,
+    row_security: Option<bool>,
     owner: Option<String>,
     remedy: Option<String>,
 }
@@ -63,71 +62,218 @@ pub(super) fn chunk_rows() -> u64 {
     200_000
 }
 
-pub(super) fn parse(source: Source) -> Result<Check, FileError> {
-    let header: Header = source.toml(&fenced(&source, "check")?)?;
+/// What a suite can give as a default, read.
+#[derive(Default)]
+struct Fields {
+    severity: Option<Severity>,
+    warn_if: Option<Threshold>,
+    error_if: Option<Threshold>,
+    of: Option<String>,
+    tags: Vec<String>,
+    sample: Option<usize>,
+    count: Option<Count>,
+    mask: Option<Vec<String>>,
+    timeout: Option<Duration>,
+    grace: Option<Grace>,
+    confirm: Option<Duration>,
+    run_on: Option<RunOn>,
+    requires: Option<Requires>,
+    params: BTreeMap<String, String>,
+    chunk: Option<Chunk>,
+    row_security: Option<bool>,
+    owner: Option<String>,
+    remedy: Option<String>,
+}
+
+/// Reads a check; the suites are those of the folders around it, the outermost first.
+pub(super) fn parse(source: Source, suites: &[Source]) -> Result<Check, FileError> {
+    if let Some(at) = source.text.find('\0') {
+        return Err(source.error(at..at + 1, "there is a NUL character in it").into());
+    }
+    let mut text: Text = source.toml(&fenced(&source, "check")?)?;
+    let (Some(id), Some(title)) = (text.id.take(), text.title.take()) else {
+        let missing = if text.id.is_none() { "id" } else { "title" };
+        let error = source.error(0..0, format!("missing field `{missing}`"));
+        return Err(error.help("a check has an `id` and a `title`").into());
+    };
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-/".contains(c);
+    if id.get_ref().is_empty() || !id.get_ref().chars().all(is_plain) {
+        let error = source.error(id.span(), "this is no id");
+        return Err(error.label("letters, digits, `.`, `_`, `-` and `/`").into());
+    }
+    let key = text.key.take().map(Spanned::into_inner).unwrap_or_default();
+    let needs = text.needs.take().map(Spanned::into_inner).unwrap_or_default();
+    let masked = text.mask.iter().flatten().find(|m| key.contains(m.get_ref()));
+    if let Some(masked) = masked {
+        return Err(masked_key(source.error(masked.span(), MASKED_KEY)));
+    }
+    let mut fields = read(&source, text)?;
+    for suite in suites.iter().rev() {
+        fields = fields.or(defaults(suite)?);
+    }
+    let mask = fields.mask.unwrap_or_default();
+    if mask.iter().any(|m| key.contains(m)) {
+        return Err(masked_key(source.error(0..0, MASKED_KEY)));
+    }
+    if fields.confirm.is_some() && key.is_empty() {
+        let error = source.error(id.span(), "`confirm` needs a `key`");
+        return Err(error.help("two runs are compared by the rows' keys").into());
+    }
+    Ok(Check {
+        id: id.into_inner(),
+        title: title.into_inner(),
+        severity: fields.severity.unwrap_or_default(),
+        warn_if: fields.warn_if,
+        error_if: fields.error_if,
+        of: fields.of,
+        key,
+        tags: fields.tags,
+        sample: fields.sample,
+        count: fields.count.unwrap_or_default(),
+        mask,
+        timeout: fields.timeout,
+        grace: fields.grace,
+        confirm: fields.confirm,
+        run_on: fields.run_on.unwrap_or_default(),
+        requires: fields.requires.unwrap_or_default(),
+        params: fields.params,
+        chunk: fields.chunk,
+        row_security: fields.row_security.unwrap_or_default(),
+        needs,
+        map: None,
+        map_file: None,
+        missing: None,
+        owner: fields.owner,
+        remedy: fields.remedy,
+        source,
+    })
+}
+
+const MASKED_KEY: &str = "a masked column can't be part of the key";
+
+fn masked_key(error: Diagnostic) -> FileError {
+    error
+        .help("the key identifies a finding in reports; take another column")
+        .into()
+}
+
+/// A `suite.toml`.
+fn defaults(suite: &Source) -> Result<Fields, Diagnostic> {
+    let text: Text = suite.toml(&suite.text)?;
+    let own = [
+        ("id", text.id.as_ref().map(Spanned::span)),
+        ("title", text.title.as_ref().map(Spanned::span)),
+        ("key", text.key.as_ref().map(Spanned::span)),
+        ("needs", text.needs.as_ref().map(Spanned::span)),
+    ];
+    for (name, span) in own {
+        if let Some(span) = span {
+            let error = suite.error(span, format!("a suite has no `{name}`"));
+            return Err(error.help("it stands in each check's own header"));
+        }
+    }
+    read(suite, text)
+}
+
+fn read(source: &Source, text: Text) -> Result<Fields, Diagnostic> {
     let at = |text: &Spanned<String>| text.span();
     let threshold = |text: Option<&Spanned<String>>| {
-        text.map(|t| threshold(t.get_ref()).ok_or_else(|| wrong(&source, at(t), "`> 0`, `>= 10` or `> 0.5%`")))
+        text.map(|t| threshold(t.get_ref()).ok_or_else(|| wrong(source, at(t), "`> 0`, `>= 10` or `> 0.5%`")))
             .transpose()
     };
     let time = |text: &Spanned<String>| {
         let time = humantime::parse_duration(text.get_ref()).ok().filter(|t| !t.is_zero());
-        time.ok_or_else(|| wrong(&source, at(text), "a length of time like `500ms`, `30s` or `15m`"))
+        time.ok_or_else(|| wrong(source, at(text), "a length of time like `500ms`, `30s` or `15m`"))
     };
-    let count = match &header.count {
-        Some(text) => count(text.get_ref())
-            .ok_or_else(|| wrong(&source, at(text), "`capped`, `capped(500)`, `exact` or `none`"))?,
-        None => Count::default(),
+    let count = |text: &Spanned<String>| {
+        count(text.get_ref()).ok_or_else(|| wrong(source, at(text), "`capped`, `capped(500)`, `exact` or `none`"))
     };
-    let grace = match &header.grace {
-        Some(grace) => Some(Grace {
+    let grace = |grace: &GraceText| {
+        Ok(Grace {
             column: grace.column.clone(),
             time: time(&grace.r#for)?,
-        }),
-        None => None,
+        })
     };
-    let (version_min, version_max) = match &header.requires.pg {
-        Some(text) => {
-            versions(text.get_ref()).ok_or_else(|| wrong(&source, at(text), "`>= 14`, `< 18` or `>= 14, < 18`"))?
-        }
-        None => (None, None),
-    };
-    if let Some(masked) = header.mask.iter().find(|m| header.key.contains(m.get_ref())) {
-        let error = source.error(at(masked), "a masked column can't be part of the key");
-        return Err(error
-            .help("the key identifies a finding in reports; take another column")
-            .into());
-    }
-    Ok(Check {
-        warn_if: threshold(header.warn_if.as_ref())?,
-        error_if: threshold(header.error_if.as_ref())?,
-        timeout: header.timeout.as_ref().map(time).transpose()?,
-        confirm: header.confirm.as_ref().map(time).transpose()?,
-        id: header.id.into_inner(),
-        title: header.title,
-        severity: header.severity,
-        of: header.of,
-        key: header.key,
-        tags: header.tags,
-        sample: header.sample,
-        count,
-        mask: header.mask.into_iter().map(Spanned::into_inner).collect(),
-        grace,
-        run_on: header.run_on,
-        requires: Requires {
+    let requires = |requires: RequiresText| {
+        let (version_min, version_max) = match &requires.pg {
+            Some(text) => {
+                versions(text.get_ref()).ok_or_else(|| wrong(source, at(text), "`>= 14`, `< 18` or `>= 14, < 18`"))?
+            }
+            None => (None, None),
+        };
+        Ok(Requires {
             version_min,
             version_max,
-            relations: header.requires.relations,
-            extensions: header.requires.extensions,
-            predicate: header.requires.predicate,
-        },
-        params: header.params,
-        chunk: header.chunk,
-        map: None,
-        owner: header.owner,
-        remedy: header.remedy,
-        source,
+            relations: requires.relations,
+            extensions: requires.extensions,
+            predicate: requires.predicate,
+        })
+    };
+    let is_name = |name: &str| {
+        name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+            && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+    };
+    if let Some(name) = text.params.keys().find(|name| !is_name(name.get_ref())) {
+        return Err(wrong(source, at(name), "a name of letters, digits and `_`"));
+    }
+    Ok(Fields {
+        severity: text.severity,
+        warn_if: threshold(text.warn_if.as_ref())?,
+        error_if: threshold(text.error_if.as_ref())?,
+        of: text.of,
+        tags: text.tags,
+        sample: text.sample,
+        count: text.count.as_ref().map(count).transpose()?,
+        mask: text
+            .mask
+            .map(|mask| mask.into_iter().map(Spanned::into_inner).collect()),
+        timeout: text.timeout.as_ref().map(time).transpose()?,
+        grace: text.grace.as_ref().map(grace).transpose()?,
+        confirm: text.confirm.as_ref().map(time).transpose()?,
+        run_on: text.run_on,
+        requires: text.requires.map(requires).transpose()?,
+        params: text
+            .params
+            .into_iter()
+            .map(|(name, value)| (name.into_inner(), value))
+            .collect(),
+        chunk: text.chunk,
+        row_security: text.row_security,
+        owner: text.owner,
+        remedy: text.remedy,
     })
+}
+
+impl Fields {
+    /// With defaults from further out; tags and parameters add up.
+    fn or(mut self, outer: Fields) -> Fields {
+        self.tags.extend(outer.tags);
+        for (name, value) in outer.params {
+            self.params.entry(name).or_insert(value);
+        }
+        let has_threshold = self.warn_if.is_some() || self.error_if.is_some();
+        Fields {
+            severity: self.severity.or(outer.severity),
+            // a check that has one of them says all about its thresholds
+            warn_if: self.warn_if.or(outer.warn_if.filter(|_| !has_threshold)),
+            error_if: self.error_if.or(outer.error_if.filter(|_| !has_threshold)),
+            of: self.of.or(outer.of),
+            tags: self.tags,
+            sample: self.sample.or(outer.sample),
+            count: self.count.or(outer.count),
+            mask: self.mask.or(outer.mask),
+            timeout: self.timeout.or(outer.timeout),
+            grace: self.grace.or(outer.grace),
+            confirm: self.confirm.or(outer.confirm),
+            run_on: self.run_on.or(outer.run_on),
+            requires: self.requires.or(outer.requires),
+            params: self.params,
+            chunk: self.chunk.or(outer.chunk),
+            row_security: self.row_security.or(outer.row_security),
+            owner: self.owner.or(outer.owner),
+            remedy: self.remedy.or(outer.remedy),
+        }
+    }
 }
 
 fn wrong(source: &Source, span: Range<usize>, expected: &str) -> Diagnostic {
@@ -241,6 +387,7 @@ mod tests {
             ("key = ['a']\nmask = ['a']", "masked column"),
             ("sevrity = 'warn'", "did you mean `severity`"),
             ("run_on = 'replica'", "unknown variant `replica`"),
+            ("params = { 'a b' = '1' }", "expected a name"),
         ] {
             let error = header(line).unwrap_err().to_string();
             let at = 4 + line.matches('\n').count();
@@ -249,5 +396,39 @@ mod tests {
                 "{line}: {error}"
             );
         }
+    }
+
+    #[test]
+    fn a_suite_gives_defaults_and_the_inner_one_wins() {
+        let suites = [
+            Source::new(
+                "suite.toml",
+                "severity = 'warn'\ntags = ['all']\ntimeout = '5s'\nsample = 9",
+            ),
+            Source::new("in/suite.toml", "timeout = '7s'\ntags = ['inner']\nerror_if = '> 9'"),
+        ];
+        let text =
+            "-- /// db-race check\n-- id = 'a'\n-- title = 't'\n-- sample = 3\n-- warn_if = '> 1'\n-- ///\nselect 1";
+        let check = Check::parse_with(Source::new("in/a.sql", text), &suites).unwrap();
+        assert_eq!((check.severity, check.sample), (Severity::Warn, Some(3)));
+        assert_eq!(check.timeout, Some(Duration::from_secs(7)));
+        assert_eq!(check.tags, ["inner", "all"]);
+        assert!(check.warn_if.is_some() && check.error_if.is_none());
+        for (suite, shown) in [
+            ("id = 'x'", "a suite has no `id`"),
+            ("timeot = '1s'", "did you mean `timeout`"),
+        ] {
+            let suites = [Source::new("suite.toml", suite)];
+            let error = Check::parse_with(Source::new("a.sql", text), &suites)
+                .unwrap_err()
+                .to_string();
+            assert!(error.contains("suite.toml:1:") && error.contains(shown), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_header_that_is_too_deep_is_refused() {
+        let error = header(&format!("key = {}{}", "[".repeat(100_000), "]".repeat(100_000))).unwrap_err();
+        assert!(error.to_string().len() < 1_000_000);
     }
 }

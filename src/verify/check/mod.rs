@@ -1,16 +1,18 @@
 //! A check: a file with a header and one statement that returns the rows that break an invariant.
 
-mod find;
 mod header;
+mod map;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::source::{FileError, Source};
+use crate::source::{FileError, Source, without_end};
 
-pub use find::find;
+pub use map::Map;
+pub(in crate::verify) use map::{Expression, MappedRelation};
 
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -72,12 +74,21 @@ pub struct Check {
     pub params: BTreeMap<String, String>,
     /// Walks a large table in ranges of a key.
     pub chunk: Option<Chunk>,
+    /// Whether it sees what row-level security shows of the tables. Otherwise rows that a policy may hide are an error: a check that sees
+    /// a part of the rows would hold for the wrong reason.
+    pub row_security: bool,
     /// Whom to ask.
     pub owner: Option<String>,
     /// What to do about a finding: a sentence, a path or a URL.
     pub remedy: Option<String>,
-    /// `with booking as not materialized (...), ...`: the user's tables under the names that a pack's checks use.
-    pub map: Option<String>,
+    /// What a pack's check reads: the columns it uses, by canonical relation.
+    pub needs: BTreeMap<String, Vec<String>>,
+    /// The user's tables under the names that a pack's checks use.
+    pub map: Option<Map>,
+    /// The map file that it was found by.
+    pub map_file: Option<Arc<str>>,
+    /// Why it can't be run with the map that was given, and what to add to it.
+    pub missing: Option<String>,
     /// The file; sent whole, its header is a comment.
     pub source: Source,
 }
@@ -167,19 +178,40 @@ impl Check {
     /// # Errors
     /// [`FileError::Content`] when the header is missing or wrong.
     pub fn parse(source: Source) -> Result<Check, FileError> {
-        header::parse(source)
+        header::parse(source, &[])
     }
 
-    /// What is sent, and where in it the file's text begins.
+    /// Reads a check; `suites` are the `suite.toml`s of the folders around it, the outermost first.
+    ///
+    /// # Errors
+    /// [`FileError::Content`] when the header is missing or wrong, or a suite is.
+    pub fn parse_with(source: Source, suites: &[Source]) -> Result<Check, FileError> {
+        header::parse(source, suites)
+    }
+
+    /// What is sent, without the semicolon at its end, and where in it the file's text begins.
     pub fn statement(&self) -> (String, usize) {
-        let text = &*self.source.text;
+        let text = without_end(&self.source.text);
         let Some(map) = &self.map else {
             return (text.to_string(), 0);
         };
-        // parentheses: the statement may begin with a `with` of its own
-        let head = format!("{map}\n(");
-        let body = text.trim_end().trim_end_matches(';');
-        (format!("{head}{body}\n)"), head.len())
+        // as a subquery, because the statement may begin with a `with` of its own, and two in a row are not allowed
+        let head = format!("{}\nselect * from (\n", map.text());
+        (format!("{head}{text}\n) as db_race_check"), head.len())
+    }
+
+    /// Where a byte offset in [`Check::statement`] leads: a line of its file, or of the map's.
+    pub fn place_of(&self, offset: usize) -> String {
+        let (_, begin) = self.statement();
+        match (&self.map, offset.checked_sub(begin)) {
+            (Some(map), None) => map.place_of(offset),
+            (None, _) if !self.needs.is_empty() => {
+                let pack = self.id.split('.').next().unwrap_or_default();
+                let line = self.source.line(offset);
+                format!("line {line}; the names are the pack's, `db-race init --pack {pack}` maps them to yours")
+            }
+            (_, inside) => format!("line {}", self.source.line(inside.unwrap_or(offset))),
+        }
     }
 
     /// The 1-based line at which the statement begins.

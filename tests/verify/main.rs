@@ -6,7 +6,11 @@
     reason = "a test says what is wrong by failing"
 )]
 
+#[path = "../common/mod.rs"]
 mod common;
+
+mod fields;
+mod hostile;
 
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -46,6 +50,19 @@ fn of<'a>(report: &'a Value, id: &str) -> &'a Value {
         .iter()
         .find(|check| check["id"] == id)
         .unwrap_or_else(|| panic!("no {id}: {checks:#?}"))
+}
+
+/// How many snapshots were taken.
+fn snapshots(report: &Value) -> usize {
+    report["databases"][0]["snapshots"].as_array().unwrap().len()
+}
+
+/// Whether a check was violated; held is the other thing that it may be.
+#[track_caller]
+fn violated(check: &Value) -> bool {
+    let decision = check["decision"].as_str().unwrap();
+    assert!(["held", "violated"].contains(&decision), "{check:#}");
+    decision == "violated"
 }
 
 fn sorted(list: &Value) -> Vec<String> {
@@ -198,13 +215,18 @@ fn a_check_that_loses_its_connection_does_not_take_the_others_with_it() {
     assert_eq!(of(&report, "b_holds")["decision"], "held");
     assert_eq!(of(&report, "c_holds")["decision"], "held");
     assert_eq!(of(&report, "d_violated")["decision"], "violated");
-    // with nobody left, the rest is not decided, and not forgotten
+    assert_eq!(snapshots(&report), 1, "it was the same snapshot for all");
+    // with nobody left who has the snapshot, the others are looked at on another one
     let report = verify(&sandbox, &server, &checks, "--jobs 1 --format json")
-        .exits(3)
+        .exits(2)
         .json();
-    assert_eq!(report["checks"].as_array().unwrap().len(), 4);
-    for check in report["checks"].as_array().unwrap() {
-        assert_eq!(check["decision"], "could_not_decide", "{check}");
+    assert!(snapshots(&report) > 1);
+    let dead = of(&report, "a_dies");
+    assert_eq!(dead["decision"], "could_not_decide");
+    assert!(dead["reason"].as_str().unwrap().contains("57P01"), "{dead}");
+    for (id, decision) in [("b_holds", "held"), ("c_holds", "held"), ("d_violated", "violated")] {
+        assert_eq!(of(&report, id)["decision"], decision, "{id}");
+        assert_eq!(of(&report, id)["snapshot"], 1, "{id}");
     }
 }
 
