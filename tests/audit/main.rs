@@ -9,6 +9,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod elsewhere;
 mod kills;
 mod memory;
 mod notify;

@@ -98,7 +98,8 @@ fn settings(shop: &Shop, receiver: &Receiver) -> String {
     assert!(
         text.contains("'postgresql://audit@db.example.com/shop'") && text.contains("'https://hc-ping.com/your-uuid'")
     );
-    shop.server.exec("create role audit login; grant select on item to audit");
+    shop.server
+        .exec("create role audit login; grant select on item to audit");
     let url = shop.server.url_of("audit@/postgres");
     let text = text.replace("postgresql://audit@db.example.com/shop", &url);
     text.replace("https://hc-ping.com/your-uuid", &receiver.url)
