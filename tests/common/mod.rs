@@ -105,7 +105,7 @@ impl Sandbox {
         let mut command = Command::new(env!("CARGO_BIN_EXE_db-race"));
         for (name, _) in std::env::vars_os() {
             let name = name.to_string_lossy();
-            let is_setting = ["PG", "CLICOLOR", "RUST_"]
+            let is_setting = ["PG", "CLICOLOR", "RUST_", "GITHUB_"]
                 .iter()
                 .any(|prefix| name.starts_with(prefix));
             if is_setting || ["DATABASE_URL", "DB_RACE_PG_BIN", "NO_COLOR"].contains(&&*name) {
