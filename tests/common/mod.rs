@@ -50,6 +50,7 @@ impl Sandbox {
     }
 
     /// In memory where there is room: for tests that make hundreds of databases, which are a thousand files each.
+    #[allow(clippy::unnecessary_cast, reason = "the types differ between systems")]
     pub fn in_memory() -> Sandbox {
         let shm = Path::new("/dev/shm");
         let is_roomy = nix::sys::statvfs::statvfs(shm)
