@@ -43,13 +43,6 @@ enum Inconclusive {
     Ok,
 }
 
-/// Where the checks are run.
-enum Scene {
-    /// A server or a database of the run's own.
-    Made(Place),
-    Existing(Vec<Named>),
-}
-
 fn interrupted() -> Failure {
     Failure::new(exit::INTERRUPTED, "interrupted before anything was checked")
 }
@@ -63,15 +56,11 @@ impl Verify {
         let stop = signals::listen(self.place.is_users_server() || !listed.is_empty());
         let progress = Progress::new(&self.output, &stop);
         progress.show("connecting");
-        let scene = match self.enter(&checks, listed, &stop).await {
+        let (databases, made) = match self.enter(&checks, listed, &stop).await {
             Err(_) if stop.is_requested() => return Err(interrupted()),
-            scene => scene?,
+            entered => entered?,
         };
         progress.show(&format!("running {} checks", checks.len()));
-        let (databases, made) = match scene {
-            Scene::Made(place) => (vec![Named::from(place.target.clone())], Some(place)),
-            Scene::Existing(databases) => (databases, None),
-        };
         let options = self.checks.options();
         let on = |at: verify::Progress| progress.show(&shown(&at, databases.len()));
         let result = verify::run_all(&databases, &checks, &options, &stop, &on).await;
@@ -134,20 +123,26 @@ impl Verify {
         words.join(" ")
     }
 
-    /// Without connection settings, the checks of a bundled system are run on that system, as seeded.
-    async fn enter(&self, checks: &[Check], listed: Vec<Named>, stop: &Stop) -> Result<Scene, Failure> {
+    /// The databases, and the server that was made for them: without connection settings, the checks of a bundled system are run on that
+    /// system, as seeded.
+    async fn enter(
+        &self,
+        checks: &[Check],
+        listed: Vec<Named>,
+        stop: &Stop,
+    ) -> Result<(Vec<Named>, Option<Place>), Failure> {
         if !listed.is_empty() {
             return match self.place.flagged_target()? {
                 Some(_) => Err(Failure::new(
                     exit::USAGE,
                     "--databases says where, so no other flag can",
                 )),
-                None => Ok(Scene::Existing(listed)),
+                None => Ok((listed, None)),
             };
         }
         let databases: Vec<Named> = self.place.targets()?.into_iter().map(Named::from).collect();
         if !databases.is_empty() {
-            return Ok(Scene::Existing(databases));
+            return Ok((databases, None));
         }
         let bundled = crate::bundled::Shelf::Sql.folders();
         let of_system = |c: &Check| {
@@ -166,7 +161,8 @@ impl Verify {
         };
         let system = System::find(&name, Path::new(""))?;
         let place = Place::throwaway(&self.place.server_options(), stop).await?;
-        Ok(Scene::Made(place.with(&system, None, stop).await?))
+        let place = place.with(&system, None, stop).await?;
+        Ok((vec![Named::from(place.target.clone())], Some(place)))
     }
 }
 

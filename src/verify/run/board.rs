@@ -153,7 +153,8 @@ impl Board {
         let state = self.state();
         let is_over = self.over.borrow().is_some();
         let is_done = state.queue.is_empty() && state.running == 0;
-        !is_over && !is_done && state.drawable().is_none() && !(may_export && state.export.is_none())
+        let is_something_to_do = state.drawable().is_some() || may_export && state.export.is_none();
+        !(is_over || is_done || is_something_to_do)
     }
 
     /// A task is done; its ranges come next.
