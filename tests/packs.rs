@@ -185,7 +185,7 @@ fn init_guesses_a_map_that_finds_what_is_wrong() {
         .unwrap()
         .to_string();
     assert!(
-        reason.contains("booking.toml doesn't map `hold_id` in [map.booking]"),
+        reason.contains("booking.toml lacks hold_id in [map.booking]"),
         "{reason}"
     );
     assert_eq!(decisions(&report, "could_not_decide").len(), 0);
@@ -355,6 +355,31 @@ fn mistakes_in_a_map_are_told_at_their_line() {
     let run = sandbox.run(&format!("verify map.toml --url {url}")).exits(64);
     assert!(run.stderr.contains("map.toml:6:1"), "{run}");
     assert!(run.stderr.contains("did you mean `is_cancelled`?"), "{run}");
+}
+
+#[test]
+fn tables_that_are_called_as_the_packs_own_stay_the_users() {
+    let sandbox = Sandbox::new();
+    let server = sandbox.server();
+    let url = database(
+        &server,
+        "namesake",
+        "create table booking (id int, state text); create table booking_item (id int, parent int);
+         insert into booking values (1, 'confirmed'), (2, 'test'), (3, 'confirmed'); insert into booking_item values (1, 1), (2, 2)",
+    );
+    // the second relation speaks of both tables, not of the first relation, in which booking 2 is not
+    sandbox.write(
+        "map.toml",
+        "pack = 'booking'\n[map.booking]\nfrom = 'booking'\nwhere = \"state <> 'test'\"\nbooking_id = 'id'\nis_confirmed = 'true'\n\
+         [map.booking_item]\nfrom = 'booking_item as i join booking as b on b.id = i.parent'\nitem_id = 'i.id'\nbooking_id = 'b.id'\n\
+         is_active = \"b.state <> 'gone'\"\n",
+    );
+    let report = sandbox
+        .run(&format!("verify map.toml --allow-superuser --format json --url {url}"))
+        .exits(2)
+        .json();
+    assert_eq!(keys(of(&report, "booking.item_without_booking")), [r#"["2"]"#]);
+    assert_eq!(keys(of(&report, "booking.confirmed_without_item")), [r#"["3"]"#]);
 }
 
 #[test]
