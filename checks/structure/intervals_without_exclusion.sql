@@ -7,9 +7,10 @@
 -- remedy   = "EXCLUDE USING gist (resource WITH =, tstzrange(starts_at, ends_at) WITH &&), with btree_gist; waive the finding where intervals may overlap"
 -- ///
 --
--- Two transactions that look for a free interval don't see each other: only an exclusion constraint (or WITHOUT OVERLAPS, PostgreSQL 18) keeps their intervals
--- apart. A guess by types and names: a range column, or two columns of dates or times whose names are the same but for start/end, from/to, check_in/
--- check_out and the like. Tables that have an exclusion constraint of any kind are left out.
+-- Two transactions that look for a free interval don't see each other: only an exclusion constraint (or WITHOUT
+-- OVERLAPS, PostgreSQL 18) keeps their intervals apart. A guess by types and names: a range column, or two columns of
+-- dates or times whose names are the same but for start/end, from/to, check_in/ check_out and the like. Tables that
+-- have an exclusion constraint of any kind are left out.
 with tables as (
     select c.oid, format('%I.%I', n.nspname, c.relname) as relation
     from pg_catalog.pg_class c

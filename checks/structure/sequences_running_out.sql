@@ -9,8 +9,9 @@
 -- remedy   = "make the column a bigint, and ALTER SEQUENCE ... AS bigint"
 -- ///
 --
--- A serial column of type integer has a sequence that may count on as bigint: the column is what overflows. A sequence belongs to a column that owns it
--- (serial, identity) or whose default calls it by name. Sequences that start again (CYCLE) are left out.
+-- A serial column of type integer has a sequence that may count on as bigint: the column is what overflows. A
+-- sequence belongs to a column that owns it (serial, identity) or whose default calls it by name. Sequences that
+-- start again (CYCLE) are left out.
 with uses as (
     select objid as sequence, refobjid as relation, refobjsubid as attnum
     from pg_catalog.pg_depend

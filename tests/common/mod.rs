@@ -53,6 +53,7 @@ impl Sandbox {
     #[allow(clippy::unnecessary_cast, reason = "the types differ between systems")]
     pub fn in_memory() -> Sandbox {
         let shm = Path::new("/dev/shm");
+        #[allow(clippy::unnecessary_cast, reason = "macOS has other types here")]
         let is_roomy = nix::sys::statvfs::statvfs(shm)
             .is_ok_and(|it| it.blocks_available() as u64 * it.fragment_size() as u64 >= 2 << 30);
         Sandbox::below(if is_roomy { shm } else { Path::new("/tmp") })
