@@ -231,6 +231,11 @@ impl TestServer {
         self.value("show unix_socket_directories").into()
     }
 
+    /// What it has logged.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.server.dir().join("log")).unwrap()
+    }
+
     /// The user and the group that it runs as.
     pub fn account(&self) -> (u32, u32) {
         let meta = fs::metadata(self.data_dir()).unwrap();

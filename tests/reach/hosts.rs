@@ -52,8 +52,14 @@ fn hosts_are_tried_in_turn_each_with_its_own_password_and_time() {
         &format!("127.0.0.1:{silent}: no answer within 1s"),
     ]);
     // a server that refuses the user has spoken for all
-    let url = format!("postgresql://scram:wRoNg@127.0.0.1:{live},127.0.0.1:{dead}/postgres");
-    let run = site.verify(&["--url", &url], &[]).exits(REFUSED);
+    let other = site.server();
+    site.private(
+        "home/.pgpass",
+        &format!("*:{live}:*:*:wRoNg\n*:{}:*:*:rIgHt\n", other.port()),
+    );
+    let both = |first: u16, second: u16| format!("postgresql://scram@127.0.0.1:{first},127.0.0.1:{second}/postgres");
+    site.verify(&["--url", &both(other.port(), live)], &[]).exits(0);
+    let run = site.verify(&["--url", &both(live, other.port())], &[]).exits(REFUSED);
     run.complains(&["password authentication failed"]);
 }
 

@@ -230,7 +230,10 @@ fn a_check_is_cancelled_through_it() {
     run.signal(Signal::SIGINT);
     wait_until("the run ends", Duration::from_secs(20), || run.has_ended());
     run.wait().exits(130);
-    assert!(!server.is(sleeps), "it was cancelled, not left alone");
+    assert!(!server.is(sleeps), "it was not left alone");
+    let log = server.log();
+    assert!(log.contains("canceling statement due to user request"), "{log}");
+    assert!(!log.contains("terminating connection"), "{log}");
 }
 
 #[test]
