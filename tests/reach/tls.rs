@@ -327,8 +327,12 @@ fn a_run_is_cancelled_over_tls() {
     wait_until("the check runs", Duration::from_secs(30), || server.is(sleeps));
     run.signal(Signal::SIGINT);
     wait_until("the run ends", Duration::from_secs(20), || run.has_ended());
-    run.wait().exits(130);
-    assert!(!server.is(sleeps), "it was not left alone");
+    let run = run.wait().exits(130);
+    wait_until(
+        &format!("the check's end on the server\n{run}"),
+        Duration::from_secs(10),
+        || !server.is(sleeps),
+    );
     let log = server.log();
     assert!(log.contains("canceling statement due to user request"), "{log}");
     assert!(!log.contains("terminating connection"), "{log}");
