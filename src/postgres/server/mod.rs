@@ -71,7 +71,7 @@ const USER: &str = "postgres";
 pub const CLUSTER_NAME: &str = "db-race throwaway";
 /// The database that every new server has.
 const DATABASE: &str = "postgres";
-/// The port is a part of the socket's name only; nothing listens on it.
+/// The port is a part of the socket's name only; nothing listens on it unless the settings say so.
 const PORT: u16 = 5432;
 
 /// What to ask of a throwaway server.
@@ -104,6 +104,14 @@ impl Default for Options {
     }
 }
 
+impl Options {
+    /// The port that the server will have.
+    fn port(&self) -> u16 {
+        let named = self.settings.iter().rev().find(|(name, _)| name == "port");
+        named.and_then(|(_, port)| port.parse().ok()).unwrap_or(PORT)
+    }
+}
+
 /// How long the parts of a start took.
 #[derive(Clone, Copy, Debug)]
 pub struct StartTimes {
@@ -123,6 +131,7 @@ pub struct Server {
     instance: Instance,
     binaries: Binaries,
     postmaster_pid: u32,
+    port: u16,
     times: StartTimes,
 }
 
@@ -143,7 +152,7 @@ impl Server {
         let command = postmaster::command(&prepared.binaries, &prepared.account, prepared.instance.dir(), options);
         let postmaster_pid = prepared.instance.start_postmaster(command)?;
 
-        if let Err(error) = postmaster::wait_until_ready(&mut prepared.instance).await {
+        if let Err(error) = postmaster::wait_until_ready(&mut prepared.instance, options.port()).await {
             // If it was the template's fault, the next start must not meet it again.
             if prepared.data_source != DataSource::Initdb {
                 prepared.template.discard();
@@ -156,6 +165,7 @@ impl Server {
             instance: prepared.instance,
             binaries: prepared.binaries,
             postmaster_pid,
+            port: options.port(),
             times: StartTimes {
                 prepare: prepared.prepare,
                 data: prepared.data,
@@ -172,13 +182,13 @@ impl Server {
             .user(USER)
             .dbname(DATABASE)
             .host_path(self.instance.dir().socket_dir())
-            .port(PORT);
+            .port(self.port);
         config
     }
 
     /// The connection string, as `psql` and other clients take it.
     pub fn url(&self) -> String {
-        address::url(self.instance.dir().socket_dir())
+        address::url(self.instance.dir().socket_dir(), self.port)
     }
 
     /// The shell command that opens `psql` on this server.
