@@ -4,6 +4,7 @@ use std::fs;
 use std::process::Command;
 use std::time::Duration;
 
+use db_race::postgres::server::Options;
 use serde_json::{Value, json};
 
 use crate::common::database::Database;
@@ -34,7 +35,11 @@ fn psql(server: &TestServer, url: &str, flags: &[&str], file: &str) {
 #[test]
 fn a_role_that_could_do_more_than_read_is_refused_with_the_way_out() {
     let sandbox = Sandbox::new();
-    let server = sandbox.server();
+    // not known as one of db-race's own, on which nobody is refused
+    let server = sandbox.server_with(Options {
+        settings: vec![("cluster_name".into(), "app".into())],
+        ..Options::default()
+    });
     write(&sandbox, &[("one", "select 1 as id where false")]);
     server.exec(
         "create role plain login;
@@ -45,6 +50,10 @@ fn a_role_that_could_do_more_than_read_is_refused_with_the_way_out() {
          create role humble superuser login",
     );
     server.exec("alter role humble set role = plain");
+    let own = sandbox.server();
+    let mut command = sandbox.command(&format!("verify checks --url {}", own.url()));
+    command.env_remove("DB_RACE_ALLOW_SUPERUSER");
+    sandbox.run_command(command).exits(0);
     let run = |user: &str, flags: &str| {
         let url = server.url_of(&format!("{user}@/postgres"));
         let mut command = sandbox.command(&format!("verify checks --url {url} {flags}"));

@@ -67,6 +67,8 @@ pub use error::ServerError;
 
 /// The database superuser of the server.
 const USER: &str = "postgres";
+/// By which other runs of db-race know that nobody has anything to lose there (`cluster_name`).
+pub const CLUSTER_NAME: &str = "db-race throwaway";
 /// The database that every new server has.
 const DATABASE: &str = "postgres";
 /// The port is a part of the socket's name only; nothing listens on it unless the settings say so.

@@ -62,7 +62,7 @@ pub(super) fn command(binaries: &Binaries, account: &Account, dir: &RunDir, opti
 }
 
 fn settings(dir: &RunDir, options: &Options) -> Vec<(String, String)> {
-    let own: [(&str, String); 17] = [
+    let own: [(&str, String); 18] = [
         // Reached through the run directory only.
         ("listen_addresses", String::new()),
         ("unix_socket_directories", dir.socket_dir().display().to_string()),
@@ -70,6 +70,7 @@ fn settings(dir: &RunDir, options: &Options) -> Vec<(String, String)> {
         ("port", PORT.to_string()),
         ("max_connections", options.max_connections.to_string()),
         // Nobody reads this data after a crash. COMMIT itself goes its usual way.
+        ("cluster_name", super::CLUSTER_NAME.to_owned()),
         ("fsync", "off".to_owned()),
         ("full_page_writes", "off".to_owned()),
         ("synchronous_commit", "on".to_owned()),

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::time::timeout;
 use tokio_postgres::{Client, SimpleQueryMessage};
 
+use crate::postgres::server::CLUSTER_NAME;
 use crate::postgres::{ConnectError, Connection, Target, explain};
 use crate::verify::{DatabaseResult, Options, Snapshot, VerifyError};
 
@@ -138,7 +139,8 @@ async fn begin(
         return Err(snapshot_error(target, "the server did not describe itself".into()));
     };
     let text = |i: usize| row.get(i).cloned().flatten();
-    if let Some(power) = text(8).filter(|_| !options.settled && !options.allow_superuser && !target.is_ours()) {
+    let is_allowed = options.settled || options.allow_superuser || text(10).as_deref() == Some(CLUSTER_NAME);
+    if let Some(power) = text(8).filter(|_| !is_allowed) {
         return Err(VerifyError::Refused {
             address: target.address(),
             why: format!(
@@ -171,7 +173,7 @@ async fn begin(
     Ok((database, described))
 }
 
-/// What a role could do that `READ ONLY` doesn't stop is its last but one column.
+/// Its ninth column says what the role could do that `READ ONLY` doesn't stop.
 const DESCRIBE: &str = "\
     SELECT current_setting('server_version'), pg_is_in_recovery(),
         to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"'),
@@ -187,7 +189,7 @@ const DESCRIBE: &str = "\
          WHERE (rolsuper OR rolname IN ('pg_execute_server_program', 'pg_write_server_files'))
          AND (rolname = session_user OR pg_has_role(session_user, oid, 'member') OR pg_has_role(current_user, oid, 'member'))
          ORDER BY rolname IN (current_user, session_user) DESC, rolsuper DESC, rolname LIMIT 1),
-        to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US+00')";
+        to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US+00'), current_setting('cluster_name')";
 
 fn snapshot_error(target: &Target, why: String) -> VerifyError {
     VerifyError::Snapshot {
