@@ -8,13 +8,13 @@
 
 CARGO ?= cargo
 
-.PHONY: demo test test-versions lint matrix bench postgres
+.PHONY: demo test test-versions lint matrix bench postgres test-tools parsers
 
 demo: postgres
 	@$(CARGO) build --quiet
 	@scripts/demo $(CARGO) run --quiet --
 
-test: postgres
+test: postgres test-tools parsers
 	$(CARGO) test
 	@CARGO="$(CARGO)" scripts/test-versions --if-reachable 18
 
@@ -34,3 +34,10 @@ bench: postgres
 
 postgres:
 	@scripts/ensure-postgres
+
+test-tools:
+	@scripts/ensure-test-tools
+
+# by which reports are read in the tests; where they can't be had, it says so
+parsers:
+	@scripts/ensure-parsers || [ $$? -eq 75 ]

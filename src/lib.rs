@@ -29,9 +29,11 @@
 //! - [`place`]: where a run takes place: a throwaway server ([`postgres::server`]) or a server of the user's.
 //! - [`contend`]: the race itself.
 //! - [`verify`]: checks, all on one snapshot.
+//! - [`audit`]: checks with a memory.
 //! - [`sweep`]: a scenario at several sizes.
 //! - [`verdict`]: what it comes to. [`report`]: what people and programs get to see.
 
+pub mod audit;
 pub mod bundled;
 pub mod cli;
 pub mod contend;

@@ -46,7 +46,7 @@ pub(super) struct Contend {
     #[command(flatten)]
     place: Where,
     #[command(flatten)]
-    output: Output,
+    pub(super) output: Output,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -102,11 +102,11 @@ impl Contend {
             race: Some(race),
             databases: Vec::new(),
             checks: Vec::new(),
+            audit: None,
             notes: Vec::new(),
             reproduce: Some(self.command_line(&plan)),
         };
-        output::write(&self.output, &report)?;
-        Ok(code)
+        Ok(output::write(&self.output, &report, code))
     }
 
     fn overrides(&self) -> Overrides {

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::audit::overlap::OverlapError;
+use crate::audit::store::StoreError;
 use crate::contend::ContendError;
 use crate::place::PlaceError;
 use crate::postgres::ConnectError;
@@ -22,6 +24,8 @@ pub const INCONCLUSIVE: u8 = 3;
 pub const USAGE: u8 = 64;
 /// The database can't be reached (sysexits.h: EX_UNAVAILABLE).
 pub const UNREACHABLE: u8 = 69;
+/// All held, or warnings only, and a report could not be written (sysexits.h: EX_CANTCREAT).
+pub const CANNOT_WRITE: u8 = 73;
 /// Stopped by SIGINT or SIGTERM.
 pub const INTERRUPTED: u8 = 130;
 
@@ -34,6 +38,7 @@ Exit codes:
     3  inconclusive: no data, no contention, a check that could not be decided, a run cut short
    64  wrong usage, or a bad file
    69  the database cannot be reached
+   73  held or warnings only, but a report could not be written
   130  interrupted; what was seen until then is still reported";
 
 /// The exit code of a verdict.
@@ -54,6 +59,8 @@ pub struct Failure {
     /// The exit code.
     pub code: u8,
     message: String,
+    /// Whether nobody is told but by the code.
+    is_silent: bool,
 }
 
 impl Failure {
@@ -62,7 +69,22 @@ impl Failure {
         Failure {
             code,
             message: message.to_string(),
+            is_silent: false,
         }
+    }
+
+    /// The same, of which only the code is told.
+    #[must_use]
+    pub fn silent(self) -> Failure {
+        Failure {
+            is_silent: true,
+            ..self
+        }
+    }
+
+    /// Whether the message is for nobody.
+    pub fn is_silent(&self) -> bool {
+        self.is_silent
     }
 }
 
@@ -121,6 +143,27 @@ impl From<VerifyError> for Failure {
             VerifyError::Connect(error) => error.into(),
             VerifyError::Refused { .. } => Failure::new(USAGE, error),
             VerifyError::Snapshot { .. } => Failure::new(UNREACHABLE, error),
+        }
+    }
+}
+
+impl From<OverlapError> for Failure {
+    fn from(error: OverlapError) -> Self {
+        match error {
+            OverlapError::Connect(error) => error.into(),
+            OverlapError::Busy(_) => Failure::new(INCONCLUSIVE, error),
+            OverlapError::Failed { .. } => Failure::new(UNREACHABLE, error),
+        }
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Connect(ConnectError::Connect { .. }) => Failure::new(UNREACHABLE, error),
+            StoreError::Busy(_) | StoreError::Overtaken(_) => Failure::new(INCONCLUSIVE, error),
+            StoreError::Failed { .. } => Failure::new(UNREACHABLE, error),
+            _ => Failure::new(USAGE, error),
         }
     }
 }

@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use super::exit::{self, Failure};
-use super::output::{self, Format};
+use super::output;
 use crate::bundled::{self, Shelf};
 use crate::scenario::{self, Overrides};
 use crate::system::{BugKind, System};
@@ -18,8 +18,17 @@ pub(super) struct List {
     /// Show the checks of these folders only: a bundled name, a path, or a map file
     names: Vec<String>,
     /// The form of the list on stdout
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    format: Format,
+    #[arg(long, value_enum, default_value_t = Form::Text)]
+    format: Form,
+}
+
+/// The form of the list.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Form {
+    /// For people
+    Text,
+    /// One document with everything in it
+    Json,
 }
 
 #[derive(Serialize)]
@@ -75,8 +84,8 @@ impl List {
         let text = if self.names.is_empty() {
             let everything = collect()?;
             match self.format {
-                Format::Json => serde_json::to_string_pretty(&everything).map_err(json)?,
-                Format::Text => text(&everything),
+                Form::Json => serde_json::to_string_pretty(&everything).map_err(json)?,
+                Form::Text => text(&everything),
             }
         } else {
             let mut checks = Vec::new();
@@ -84,8 +93,8 @@ impl List {
                 checks.extend(verify::find(name, Path::new(""))?.into_iter().map(|c| item(c, false)));
             }
             match self.format {
-                Format::Json => serde_json::to_string_pretty(&checks).map_err(json)?,
-                Format::Text => check_lines(&checks).join("\n"),
+                Form::Json => serde_json::to_string_pretty(&checks).map_err(json)?,
+                Form::Text => check_lines(&checks).join("\n"),
             }
         };
         output::print(&text)?;

@@ -1,13 +1,17 @@
 //! The command line: the only place that knows flags, the terminal and signals.
 
+mod audit;
 mod check;
 mod checks;
 mod contend;
+mod destinations;
 pub mod exit;
+mod github;
 mod init;
 mod list;
 mod output;
 mod progress;
+mod save;
 mod server;
 mod signals;
 mod sweep;
@@ -37,6 +41,8 @@ enum Command {
     Contend(contend::Contend),
     /// Run checks: SQL that returns the rows that break an invariant
     Verify(verify::Verify),
+    /// Run checks with a memory: what is new, still open, fixed? Made for cron
+    Audit(Box<audit::Audit>),
     /// Write checks: lint them, try them on their fixtures, print what is sent
     Check(check::Check),
     /// Race a scenario at several sizes of its pool, or of its sessions: which size is enough?
@@ -50,11 +56,14 @@ enum Command {
 }
 
 /// How the report is written.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 struct Output {
-    /// The form of the report on stdout
-    #[arg(long, value_enum, default_value_t = output::Format::Text)]
-    format: output::Format,
+    /// The form of the report on stdout; by default the text
+    #[arg(long, value_enum)]
+    format: Option<destinations::Format>,
+    /// Another report beside it, in a form of --format: junit=report.xml, or sarif=- for stdout; may be given several times
+    #[arg(long, value_name = "KIND=PATH")]
+    report: Vec<destinations::Beside>,
     /// When to use colour
     #[arg(long, value_enum, default_value_t = output::Color::Auto)]
     color: output::Color,
@@ -70,7 +79,11 @@ pub fn main() -> ExitCode {
         Err(error) => {
             // help and version are no errors, and go to stdout
             let code = if error.use_stderr() { exit::USAGE } else { exit::HELD };
-            let _ = error.print();
+            let said = error.render().to_string();
+            match output::without_passwords(&said) == said {
+                true => drop(error.print()),
+                false => output::note(said.trim_end()),
+            }
             return ExitCode::from(code);
         }
     };
@@ -78,8 +91,9 @@ pub fn main() -> ExitCode {
     let result = match runtime {
         Ok(runtime) => runtime.block_on(async {
             match cli.command {
-                Command::Contend(command) => command.run().await,
-                Command::Verify(command) => command.run().await,
+                Command::Contend(command) => output::told(command.output.clone(), "contend", command.run()).await,
+                Command::Verify(command) => output::told(command.output.clone(), "verify", command.run()).await,
+                Command::Audit(command) => output::told(command.output.clone(), "audit", command.run()).await,
                 Command::Check(command) => command.run().await,
                 Command::Sweep(command) => command.run().await,
                 Command::Server(command) => command.run().await,
@@ -92,7 +106,9 @@ pub fn main() -> ExitCode {
     match result {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {
-            output::note(&format!("error: {failure}"));
+            if !failure.is_silent() {
+                output::note(&format!("error: {failure}"));
+            }
             ExitCode::from(failure.code)
         }
     }

@@ -64,6 +64,7 @@ struct Measured {
 
 impl Sweep {
     pub(super) async fn run(self) -> Result<u8, Failure> {
+        output::for_sweep(&self.output)?;
         let stop = signals::listen(self.place.is_users_server());
         let swept = self.swept()?;
         let seed = match self.seed {
@@ -109,11 +110,11 @@ impl Sweep {
             notes: [measured.problems, result.notes].concat(),
             ..result
         };
-        output::write_sweep(&self.output, &result)?;
-        match stop.is_requested() {
-            true => Ok(exit::INTERRUPTED),
-            false => Ok(exit::HELD),
-        }
+        let code = match stop.is_requested() {
+            true => exit::INTERRUPTED,
+            false => exit::HELD,
+        };
+        Ok(output::write_sweep(&self.output, &result, code))
     }
 
     fn swept(&self) -> Result<Swept, Failure> {

@@ -30,7 +30,7 @@ pub(super) struct Verify {
     #[command(flatten)]
     place: Where,
     #[command(flatten)]
-    output: Output,
+    pub(super) output: Output,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -98,11 +98,11 @@ impl Verify {
             race: None,
             databases: found.databases,
             checks: found.checks,
+            audit: None,
             notes,
             reproduce: Some(self.command_line()),
         };
-        output::write(&self.output, &report)?;
-        Ok(code)
+        Ok(output::write(&self.output, &report, code))
     }
 
     fn code(&self, outcome: Judged, interrupted: bool) -> u8 {
@@ -167,7 +167,7 @@ impl Verify {
 }
 
 /// The server of the first database that could be looked at.
-async fn server(databases: &[Named], found: &Found) -> ServerFacts {
+pub(super) async fn server(databases: &[Named], found: &Found) -> ServerFacts {
     let looked_at = databases
         .iter()
         .zip(&found.databases)
@@ -186,7 +186,8 @@ async fn server(databases: &[Named], found: &Found) -> ServerFacts {
     }
 }
 
-fn shown(at: &verify::Progress, databases: usize) -> String {
+/// How far a run is, in words.
+pub(super) fn shown(at: &verify::Progress, databases: usize) -> String {
     let mut text = format!("{} of {} checks", at.done, at.of);
     if databases > 1 {
         text = format!("database {} of {databases}: {text}", at.database + 1);

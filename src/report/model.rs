@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::Times;
+use crate::audit::AuditResult;
 use crate::outcome::Outcomes;
 use crate::postgres::ServerFacts;
 use crate::system::BugKind;
@@ -22,7 +23,7 @@ pub struct Report {
     pub schema: &'static str,
     /// The version of db-race.
     pub version: &'static str,
-    /// `contend` or `verify`.
+    /// `contend`, `verify` or `audit`.
     pub command: &'static str,
     /// RFC 3339, UTC.
     pub started_at: String,
@@ -34,10 +35,12 @@ pub struct Report {
     pub server: ServerFacts,
     /// What was raced (`contend`).
     pub race: Option<Race>,
-    /// The databases that a `verify` looked at.
+    /// The databases that a `verify` or an `audit` looked at.
     pub databases: Vec<DatabaseResult>,
     /// The checks of a `verify`; those of a race are in its rounds.
     pub checks: Vec<CheckResult>,
+    /// What is new, still open and fixed (`audit`); the checks are then without their waived rows.
+    pub audit: Option<AuditResult>,
     /// What the reader should know about the figures.
     pub notes: Vec<String>,
     /// The command that does the same again.

@@ -58,6 +58,8 @@ pub enum Cause {
 pub struct Judgement {
     /// `hold.accepted == 1 per key`, `check hotel.orphan_holds`.
     pub rule: String,
+    /// Its line in the scenario; none for checks, and for the rules of every run.
+    pub line: Option<usize>,
     /// How it came out over all rounds.
     pub state: State,
     /// The worst figure, and where it was met.
@@ -156,6 +158,7 @@ pub fn judge_checks(checks: &[CheckResult]) -> Verdict {
             let figured = figure_check(check);
             Judgement {
                 rule: check_rule(&check.id),
+                line: None,
                 broken_rounds: u32::from(figured.state == State::Broken),
                 state: figured.state,
                 measured: figured.text,
@@ -240,6 +243,7 @@ fn judge_rule(rule: &Rule, race: &Race) -> Judgement {
         .and_then(|control| figure_control(rule, control, race));
     Judgement {
         rule: rule.text.clone(),
+        line: rule.line,
         state: figured.state,
         measured: figured.text,
         broken_rounds,
@@ -336,6 +340,7 @@ fn judge_checks_of(race: &Race) -> Vec<Judgement> {
             let control = race.control.as_ref().and_then(|c| of(c, &check.id));
             Judgement {
                 rule: check_rule(&check.id),
+                line: None,
                 state: figured.state,
                 measured: figured.text,
                 broken_rounds,

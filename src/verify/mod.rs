@@ -16,5 +16,6 @@ pub use check::{Check, Chunk, Count, Grace, Map, Requires, RunOn, Severity, Thre
 pub use find::find;
 pub use options::{Options, SAMPLE};
 pub use result::{CheckResult, DatabaseResult, Decision, Finding, Key, MASKED, Snapshot};
+pub(crate) use run::level;
 pub use run::{Found, Looked, Named, Progress, VerifyError, inspect, run, run_all};
 pub use select::{SelectError, Selection, known_params};

@@ -1,5 +1,6 @@
 //! The report that a person reads: the verdict first, then what it rests on.
 
+mod audit;
 mod findings;
 mod groups;
 mod locks;
@@ -9,13 +10,18 @@ mod sweep;
 mod table;
 
 use std::io::{self, Write};
+use std::time::Duration;
 
 use anstyle::{AnsiColor, Style as Ansi};
 
 use super::Report;
-use crate::verdict::{Cause, Judged, Judgement, State, Verdict};
+use super::case::{database, database_name};
+use crate::verdict::{Cause, Judged, Judgement, State, show_time};
+use crate::verify::DatabaseResult;
 use table::Table;
 
+pub use audit::write_history;
+pub(super) use findings::finding_text;
 pub use sweep::write_sweep;
 
 /// How wide, and whether in colour.
@@ -34,15 +40,14 @@ pub struct Style {
 pub fn write(report: &Report, style: Style, out: &mut impl Write) -> io::Result<()> {
     let paper = &mut Paper { out, style };
     heading(paper, report)?;
-    rules(
-        paper,
-        &report.verdict,
-        report.race.as_ref().map_or(0, |r| r.rounds.len()),
-    )?;
+    rules(paper, report)?;
     if let Some(race) = &report.race {
         race::write(paper, race)?;
     }
-    findings::write(paper, report)?;
+    match &report.audit {
+        Some(audit) => audit::write(paper, report, audit)?,
+        None => findings::write(paper, report)?,
+    }
     footer(paper, report)
 }
 
@@ -143,8 +148,19 @@ fn heading<W: Write>(paper: &mut Paper<'_, W>, report: &Report) -> io::Result<()
     };
     let what = match &report.race {
         Some(race) => format!("{}: {}", race.scenario, race.title),
-        None if report.server.throwaway => format!("{} checks on the system as seeded", report.checks.len()),
-        None => format!("{} checks on {}", report.checks.len(), report.server.address),
+        None => {
+            let n = report.checks.len();
+            let checks = if n == 1 {
+                "1 check".to_string()
+            } else {
+                format!("{n} checks")
+            };
+            match report.databases.len() {
+                _ if report.server.throwaway => format!("{checks} on the system as seeded"),
+                0 | 1 => format!("{checks} on {}", report.server.address),
+                n => format!("{checks} on {n} databases"),
+            }
+        }
     };
     let word = paper.paint(word, ansi);
     paper.line(0, &format!("{word}  {what}"))?;
@@ -182,13 +198,17 @@ fn heading<W: Write>(paper: &mut Paper<'_, W>, report: &Report) -> io::Result<()
     Ok(())
 }
 
-fn rules<W: Write>(paper: &mut Paper<'_, W>, verdict: &Verdict, rounds: usize) -> io::Result<()> {
+fn rules<W: Write>(paper: &mut Paper<'_, W>, report: &Report) -> io::Result<()> {
+    let verdict = &report.verdict;
+    let rounds = report.race.as_ref().map_or(0, |r| r.rounds.len());
     paper.blank()?;
     let broken_in_control = |r: &Judgement| r.control == Some(State::Broken);
     let quiet = |r: &Judgement| r.rule.starts_with("check ") && r.state == State::Held && !broken_in_control(r);
     let has_control = verdict.rules.iter().any(|r| r.control.is_some());
     let mut table = Table::new();
-    for rule in verdict.rules.iter().filter(|r| !quiet(r)) {
+    // of several databases, each check has a rule of its own
+    let is_spread = report.databases.len() > 1 && report.checks.len() == verdict.rules.len();
+    for (i, rule) in verdict.rules.iter().enumerate().filter(|(_, r)| !quiet(r)) {
         let mark = match (rule.state, rule.warning) {
             _ if broken_in_control(rule) && !rule.warning => '✗',
             (State::Held, _) => '✓',
@@ -203,6 +223,9 @@ fn rules<W: Write>(paper: &mut Paper<'_, W>, verdict: &Verdict, rounds: usize) -
             measured.push_str(&format!("; broken in {} of {rounds} rounds", rule.broken_rounds));
         }
         let mut row = vec![format!("{mark} {}", rule.rule), measured];
+        if is_spread {
+            row.insert(1, database(report, &report.checks[i]));
+        }
         if has_control {
             row.push(match (&rule.control, &rule.control_measured) {
                 (Some(State::Broken), Some(figure)) => format!("control broke too: {figure}"),
@@ -240,9 +263,19 @@ fn footer<W: Write>(paper: &mut Paper<'_, W>, report: &Report) -> io::Result<()>
         true => "throwaway server".to_string(),
         false => server.address.clone(),
     };
-    // without the packager's suffix
-    let version = server.version.split(' ').next().unwrap_or_default();
+    let version = bare(&server.version);
     let seconds = report.duration_ms as f64 / 1e3;
+    if report.databases.len() > 1 {
+        for database in &report.databases {
+            let snapshots = snapshots(database).unwrap_or_else(|| "no snapshot".into());
+            let version = bare(&database.version);
+            paper.line(
+                0,
+                &format!("{}: PostgreSQL {version}{snapshots}", database_name(database)),
+            )?;
+        }
+        return paper.line(0, &format!("{seconds:.1} s"));
+    }
     paper.line(
         0,
         &format!(
@@ -250,10 +283,45 @@ fn footer<W: Write>(paper: &mut Paper<'_, W>, report: &Report) -> io::Result<()>
             server.isolation, server.fsync
         ),
     )?;
+    if let Some(text) = report.databases.first().and_then(snapshots) {
+        paper.line(0, text.trim_start_matches([',', ' ']))?;
+    }
     if let Some(command) = &report.reproduce {
         paper.line(0, &format!("again: {command}"))?;
     }
     Ok(())
+}
+
+/// A version without the packager's suffix.
+fn bare(version: &str) -> &str {
+    version.split(' ').next().unwrap_or_default()
+}
+
+/// What the checks of a database saw: `, standby, 1 snapshot at LSN 0/1A2B3C, held 0.3 s`.
+fn snapshots(database: &DatabaseResult) -> Option<String> {
+    let first = database.snapshots.first()?;
+    let mut text = String::new();
+    if database.standby {
+        text.push_str(", standby");
+    }
+    if let Some(lag) = database.replay_lag_ms {
+        text.push_str(&format!(" {} behind", seconds(lag)));
+    }
+    let held: f64 = database.snapshots.iter().map(|s| s.held_ms).fold(0.0, f64::max);
+    let at = first
+        .lsn
+        .as_ref()
+        .map(|lsn| format!(" at LSN {lsn}"))
+        .unwrap_or_default();
+    text.push_str(&match database.snapshots.len() {
+        1 => format!(", one snapshot{at}, held {}", seconds(held)),
+        n => format!(", {n} snapshots, the first{at}, held {} at most", seconds(held)),
+    });
+    Some(text)
+}
+
+fn seconds(ms: f64) -> String {
+    show_time(Duration::from_secs_f64((ms / 1e3).clamp(0.0, 1e9)))
 }
 
 /// Breaks a text at spaces so that each line has at most `width` columns, where it can. Escape sequences have no width.

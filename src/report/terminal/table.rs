@@ -2,6 +2,8 @@
 
 use comfy_table::{CellAlignment, ContentArrangement, presets};
 
+use crate::report::escape::visible;
+
 /// Columns that the longest column must be left with; with less the table is turned.
 const WRAPPED_MIN: usize = 20;
 
@@ -29,7 +31,9 @@ impl Table {
     }
 
     pub(super) fn row(&mut self, cells: impl IntoIterator<Item = impl ToString>) {
-        self.rows.push(cells.into_iter().map(|c| c.to_string()).collect());
+        // a value of a stranger's may hold anything
+        let cells = cells.into_iter().map(|c| visible(&c.to_string()).into_owned());
+        self.rows.push(cells.collect());
     }
 
     pub(super) fn is_empty(&self) -> bool {

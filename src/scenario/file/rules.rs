@@ -36,6 +36,7 @@ pub(super) fn rules(
             }
         })?;
         rule.abort = abort;
+        rule.line = Some(source.line(measure.span().start));
         rules.push(rule);
     }
     for rule in Rule::of_every_run(groups.iter().any(|g| g.settle.is_some())) {

@@ -24,6 +24,8 @@ pub struct Rule {
     pub text: String,
     /// Whether breaking it ends the run.
     pub abort: Option<Abort>,
+    /// Its line in the scenario; none for the rules of every run.
+    pub line: Option<usize>,
 }
 
 /// A broken rule ends the run.
@@ -261,6 +263,7 @@ impl Rule {
             },
             text: text.into(),
             abort: None,
+            line: None,
         };
         rules.into_iter().map(rule).collect()
     }

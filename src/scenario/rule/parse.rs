@@ -44,6 +44,7 @@ impl Rule {
             must,
             text,
             abort: None,
+            line: None,
         })
     }
 }

@@ -75,7 +75,7 @@ pub(super) fn wants_total(check: &Check) -> bool {
 }
 
 /// How bad a count is; none when it breaks nothing.
-fn level(check: &Check, count: u64, total: Option<u64>) -> Option<Severity> {
+pub(crate) fn level(check: &Check, count: u64, total: Option<u64>) -> Option<Severity> {
     let is_exceeded = |t: &Option<Threshold>| t.as_ref().is_some_and(|t| t.is_exceeded(count, total));
     match (&check.error_if, &check.warn_if) {
         (None, None) => (count > 0).then_some(check.severity),

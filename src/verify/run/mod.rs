@@ -33,6 +33,7 @@ use crate::stop::Stop;
 use board::{Board, Task};
 use case::Case;
 use judge::Rows;
+pub(crate) use judge::level;
 use snapshot::{Shared, Worker};
 use worker::Shift;
 

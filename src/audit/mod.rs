@@ -1,0 +1,22 @@
+//! Checks with a memory: what is new, what is still open, what was fixed.
+//!
+//! [`diff`] decides that and [`compare`] puts it together with waivers; both are pure. [`store`] remembers, [`overlap`] keeps a second run
+//! out, [`notify`] tells others.
+
+pub mod compare;
+pub mod diff;
+mod fingerprint;
+pub mod history;
+mod moment;
+pub mod notify;
+pub mod overlap;
+mod result;
+pub mod store;
+mod waivers;
+
+pub use compare::{Comparison, LastFailure, Memory, Remembered, compare, database_name, place_name};
+pub use diff::{Closed, Key, Subject};
+pub use fingerprint::fingerprint;
+pub use moment::{Moment, age};
+pub use result::{AuditCheck, AuditCounts, AuditFinding, AuditResult};
+pub use waivers::{Checks, Waiver, Waivers};

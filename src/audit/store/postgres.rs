@@ -1,0 +1,436 @@
+//! A memory in the schema `db_race_audit` of a PostgreSQL.
+
+use std::time::Duration;
+
+use tokio_postgres::Row;
+use tokio_postgres::types::{ToSql, Type};
+
+use super::{
+    Changes, End, PastLook, PastRun, RunRow, StoreError, VERSION, closed_name, counts_of, counts_row, key_text, known,
+    moment,
+};
+use crate::audit::compare::{LastFailure, Memory, Remembered};
+use crate::audit::diff::Known;
+use crate::audit::overlap::{self, Guard};
+use crate::audit::{Moment, Subject};
+use crate::postgres::{Connection, Target, explain};
+
+/// No statement on a memory takes that long; a network that swallows packets does.
+const ANSWER_MAX: Duration = Duration::from_secs(30);
+/// A time as text that can be read again.
+const RFC_3339: &str = r#"at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'"#;
+
+/// Values with their types.
+type Params<'a> = &'a [(&'a (dyn ToSql + Sync), Type)];
+
+/// An open schema.
+#[derive(Debug)]
+pub struct DatabaseStore {
+    client: Connection,
+    place: String,
+    /// Held until this is dropped.
+    _guard: Option<Guard>,
+}
+
+impl DatabaseStore {
+    pub(super) async fn open(target: &Target) -> Result<DatabaseStore, StoreError> {
+        let place = target.address();
+        // two that begin at once must not both make the schema, so the lock comes first
+        let guard = Guard::take(target, "memory", overlap::STATE)
+            .await
+            .map_err(|error| match error {
+                overlap::OverlapError::Connect(error) => StoreError::Connect(error),
+                overlap::OverlapError::Busy(_) => StoreError::Busy(place.clone()),
+                overlap::OverlapError::Failed { why, .. } => StoreError::Failed {
+                    place: place.clone(),
+                    why,
+                },
+            })?;
+        let mut store = DatabaseStore::connect(target).await?;
+        store._guard = Some(guard);
+        if !store.exists().await? {
+            let create = format!("begin; {} commit", include_str!("postgres_1.sql"));
+            let created = bounded(&store.place, store.client.batch_execute(&create)).await;
+            created.map_err(|error| match error {
+                StoreError::Failed { place, why } => StoreError::Failed {
+                    place,
+                    why: format!("cannot make the schema db_race_audit: {why}"),
+                },
+                other => other,
+            })?;
+        }
+        Ok(store)
+    }
+
+    pub(super) async fn read(target: &Target) -> Result<DatabaseStore, StoreError> {
+        let store = DatabaseStore::connect(target).await?;
+        match store.exists().await? {
+            true => Ok(store),
+            false => Err(StoreError::Missing(store.place)),
+        }
+    }
+
+    async fn connect(target: &Target) -> Result<DatabaseStore, StoreError> {
+        Ok(DatabaseStore {
+            client: target.connect("audit-memory").await?,
+            place: target.address(),
+            _guard: None,
+        })
+    }
+
+    /// Whether there is a memory, of a version that is known.
+    async fn exists(&self) -> Result<bool, StoreError> {
+        let sql =
+            "select to_regnamespace('db_race_audit') is not null, to_regclass('db_race_audit.version') is not null";
+        let row = self.one(sql, &[]).await?;
+        match (row.get(0), row.get(1)) {
+            (false, _) => return Ok(false),
+            (true, true) => {}
+            (true, false) => {
+                return Err(StoreError::Foreign {
+                    place: self.place.clone(),
+                    why: "its schema db_race_audit has no version".into(),
+                });
+            }
+        }
+        let version: i32 = self
+            .one("select max(version) from db_race_audit.version", &[])
+            .await?
+            .get(0);
+        match i64::from(version) {
+            found if found > VERSION => Err(StoreError::Newer {
+                place: self.place.clone(),
+                found,
+            }),
+            _ => Ok(true),
+        }
+    }
+
+    pub(super) fn place(&self) -> &str {
+        &self.place
+    }
+
+    pub(super) async fn begin(&mut self, suite: &str, now: Moment) -> Result<i64, StoreError> {
+        let sql = "insert into db_race_audit.run (suite, started_at) values ($1, $2::text::timestamptz) returning id";
+        Ok(self.one(sql, &[text(&suite), text(&now.to_string())]).await?.get(0))
+    }
+
+    pub(super) async fn check_ids(&self) -> Result<Vec<String>, StoreError> {
+        let ids = self
+            .all("select distinct check_id from db_race_audit.subject", &[])
+            .await?;
+        Ok(ids.iter().map(|row| row.get(0)).collect())
+    }
+
+    pub(super) async fn memory(&self, run: i64, suite: &str, databases: &[String]) -> Result<Memory, StoreError> {
+        let mut memory = Memory {
+            known: self.findings("database = any ($1)", &[texts(&databases)]).await?,
+            ..Memory::default()
+        };
+        let sql = "select database, check_id, fingerprint, decision, level, waived from db_race_audit.subject \
+                   where database = any ($1)";
+        for row in self.all(sql, &[texts(&databases)]).await? {
+            let mut remembered = Remembered {
+                fingerprint: row.get(2),
+                decision: row.get(3),
+                level: row.get(4),
+                ..Remembered::default()
+            };
+            remembered.counts.waived = usize::try_from(row.get::<_, i64>(5)).unwrap_or_default();
+            memory.subjects.insert(subject(&row, 0), remembered);
+        }
+        let sql = format!(
+            "select to_char(started_at {RFC_3339}) from db_race_audit.run where complete order by id desc limit 1"
+        );
+        if let Some(row) = self.all(&sql, &[]).await?.first() {
+            memory.last_run = Some(moment(&self.place, row.get(0))?);
+        }
+        let sql = format!(
+            "select complete, to_char(started_at {RFC_3339}), exit_code from db_race_audit.run \
+             where suite = $1 and id < $2 order by id desc limit 1"
+        );
+        if let Some(row) = self.all(&sql, &[text(&suite), number(&run)]).await?.first()
+            && !row.get::<_, bool>(0)
+        {
+            memory.last_failure = Some(LastFailure {
+                at: moment(&self.place, row.get(1))?,
+                exit_code: exit_code(row, 2),
+            });
+        }
+        Ok(memory)
+    }
+
+    pub(super) async fn end(
+        &mut self,
+        run: i64,
+        now: Moment,
+        end: &End,
+        changes: Option<&Changes>,
+    ) -> Result<(), StoreError> {
+        let begin = format!("begin; set local statement_timeout = {}", ANSWER_MAX.as_millis() / 2);
+        bounded(&self.place, self.client.batch_execute(&begin)).await?;
+        let written = self.write(run, now, end, changes).await;
+        let how = if written.is_ok() { "commit" } else { "rollback" };
+        let ended = bounded(&self.place, self.client.batch_execute(how)).await;
+        written.and(ended)
+    }
+
+    async fn write(&self, run: i64, now: Moment, end: &End, changes: Option<&Changes>) -> Result<(), StoreError> {
+        // nobody begins a run until this one is stored
+        self.all("lock table db_race_audit.run in exclusive mode", &[]).await?;
+        let newest: i64 = self.one("select max(id) from db_race_audit.run", &[]).await?.get(0);
+        if newest != run {
+            return Err(StoreError::Overtaken(self.place.clone()));
+        }
+        let sql = "update db_race_audit.run set ended_at = $2::text::timestamptz, exit_code = $3, complete = $4, checks = $5, \
+                   new = $6, came_back = $7, open = $8, fixed = $9, check_changed = $10, not_looked_at = $11, waived = $12, \
+                   duration_ms = $13 where id = $1";
+        let [new, came_back, open, fixed, check_changed, not_looked_at, waived] = counts_row(&end.counts);
+        self.all(
+            sql,
+            &[
+                number(&run),
+                text(&now.to_string()),
+                (&i32::from(end.exit_code), Type::INT4),
+                (&changes.is_some(), Type::BOOL),
+                number(&(end.checks as i64)),
+                number(&new),
+                number(&came_back),
+                number(&open),
+                number(&fixed),
+                number(&check_changed),
+                number(&not_looked_at),
+                number(&waived),
+                number(&i64::try_from(end.duration_ms).unwrap_or(i64::MAX)),
+            ],
+        )
+        .await?;
+        let Some(changes) = changes else { return Ok(()) };
+        self.write_findings(&changes.findings).await?;
+        self.write_subjects(run, changes).await?;
+        if let Some(before) = changes.forget_before {
+            let sql = "delete from db_race_audit.run where started_at < $1::text::timestamptz";
+            self.all(sql, &[text(&before.to_string())]).await?;
+        }
+        Ok(())
+    }
+
+    /// All at once: a column is an array.
+    async fn write_findings(&self, findings: &[Known]) -> Result<(), StoreError> {
+        let each = |of: fn(&Known) -> String| findings.iter().map(of).collect::<Vec<String>>();
+        let maybe = |of: fn(&Known) -> Option<String>| findings.iter().map(of).collect::<Vec<Option<String>>>();
+        let count = |of: fn(&Known) -> u64| {
+            let number = |known| i64::try_from(of(known)).unwrap_or(i64::MAX);
+            findings.iter().map(number).collect::<Vec<i64>>()
+        };
+        let sql = "insert into db_race_audit.finding \
+                   select d, c, k::jsonb, f::timestamptz, l::timestamptz, o::timestamptz, s, b, a::timestamptz, w \
+                   from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::int8[], $8::int8[], \
+                               $9::text[], $10::text[]) u (d, c, k, f, l, o, s, b, a, w) \
+                   on conflict (database, check_id, key) do update set \
+                   last_seen = excluded.last_seen, open_since = excluded.open_since, times_seen = excluded.times_seen, \
+                   times_back = excluded.times_back, closed_at = excluded.closed_at, closed_why = excluded.closed_why";
+        self.all(
+            sql,
+            &[
+                texts(&each(|k| k.subject.database.clone())),
+                texts(&each(|k| k.subject.check.clone())),
+                texts(&each(|k| key_text(&k.key))),
+                texts(&each(|k| k.first_seen.to_string())),
+                texts(&each(|k| k.last_seen.to_string())),
+                texts(&each(|k| k.open_since.to_string())),
+                (&count(|k| k.times_seen), Type::INT8_ARRAY),
+                (&count(|k| k.times_back), Type::INT8_ARRAY),
+                texts(&maybe(|k| k.closed.map(|(at, _)| at.to_string()))),
+                texts(&maybe(|k| k.closed.map(|(_, why)| closed_name(why).to_string()))),
+            ],
+        )
+        .await?;
+        Ok(())
+    }
+
+    async fn write_subjects(&self, run: i64, changes: &Changes) -> Result<(), StoreError> {
+        for (Subject { database, check }, now) in &changes.subjects {
+            let [new, came_back, open, fixed, check_changed, not_looked_at, waived] = counts_row(&now.counts);
+            let sql = "insert into db_race_audit.subject values ($1, $2, $3, $4, $5, $6) \
+                       on conflict (database, check_id) do update set fingerprint = excluded.fingerprint, \
+                       decision = excluded.decision, level = excluded.level, waived = excluded.waived";
+            let Remembered {
+                fingerprint,
+                decision,
+                level,
+                ..
+            } = now;
+            self.all(
+                sql,
+                &[
+                    text(database),
+                    text(check),
+                    text(fingerprint),
+                    text(decision),
+                    text(level),
+                    number(&waived),
+                ],
+            )
+            .await?;
+            let sql = "insert into db_race_audit.look \
+                       values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)";
+            let count = i64::try_from(now.count).unwrap_or(i64::MAX);
+            self.all(
+                sql,
+                &[
+                    number(&run),
+                    text(database),
+                    text(check),
+                    text(decision),
+                    text(level),
+                    number(&count),
+                    (&now.is_capped, Type::BOOL),
+                    number(&new),
+                    number(&came_back),
+                    number(&open),
+                    number(&fixed),
+                    number(&check_changed),
+                    number(&not_looked_at),
+                    number(&waived),
+                ],
+            )
+            .await?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn runs(&self, since: Moment) -> Result<Vec<PastRun>, StoreError> {
+        let sql = format!(
+            "select new, came_back, open, fixed, check_changed, not_looked_at, waived, id, to_char(started_at {RFC_3339}), \
+             to_char(ended_at {RFC_3339}), exit_code, complete, checks, duration_ms \
+             from db_race_audit.run where started_at >= $1::text::timestamptz order by id"
+        );
+        let run = |row: &Row| {
+            let parts = RunRow {
+                id: row.get(7),
+                started_at: row.get(8),
+                ended_at: row.get(9),
+                exit_code: exit_code(row, 10),
+                complete: row.get(11),
+                checks: row.get(12),
+                duration_ms: row.get(13),
+            };
+            parts.run(&self.place, counts(row))
+        };
+        self.all(&sql, &[text(&since.to_string())])
+            .await?
+            .iter()
+            .map(run)
+            .collect()
+    }
+
+    pub(super) async fn looks(&self, since: Moment) -> Result<Vec<PastLook>, StoreError> {
+        let sql = format!(
+            "select l.new, l.came_back, l.open, l.fixed, l.check_changed, l.not_looked_at, l.waived, r.id, \
+             to_char(r.started_at {RFC_3339}), l.database, l.check_id, l.decision, l.level, l.count, l.is_capped \
+             from db_race_audit.look l join db_race_audit.run r on r.id = l.run_id \
+             where r.started_at >= $1::text::timestamptz order by r.id, l.database, l.check_id"
+        );
+        let look = |row: &Row| {
+            Ok(PastLook {
+                run: row.get(7),
+                at: moment(&self.place, row.get(8))?,
+                subject: subject(row, 9),
+                decision: row.get(11),
+                level: row.get(12),
+                count: row.get::<_, i64>(13).unsigned_abs(),
+                is_capped: row.get(14),
+                counts: counts_of(counts(row)),
+            })
+        };
+        self.all(&sql, &[text(&since.to_string())])
+            .await?
+            .iter()
+            .map(look)
+            .collect()
+    }
+
+    pub(super) async fn open_findings(&self) -> Result<Vec<Known>, StoreError> {
+        self.findings("closed_at is null", &[]).await
+    }
+
+    async fn findings(&self, which: &str, params: Params<'_>) -> Result<Vec<Known>, StoreError> {
+        let sql = format!(
+            "select database, check_id, key::text, to_char(first_seen {RFC_3339}), to_char(last_seen {RFC_3339}), \
+             to_char(open_since {RFC_3339}), times_seen, times_back, to_char(closed_at {RFC_3339}), closed_why \
+             from db_race_audit.finding where {which} order by database, check_id, key"
+        );
+        let finding = |row: &Row| {
+            let times = [row.get(3), row.get(4), row.get(5)];
+            let closed = (row.get(8), row.get(9));
+            known(
+                &self.place,
+                subject(row, 0),
+                row.get(2),
+                times,
+                [row.get(6), row.get(7)],
+                closed,
+            )
+        };
+        self.all(&sql, params).await?.iter().map(finding).collect()
+    }
+
+    async fn one(&self, sql: &str, params: Params<'_>) -> Result<Row, StoreError> {
+        let failed = || StoreError::Failed {
+            place: self.place.clone(),
+            why: "a query that has one row had none".into(),
+        };
+        self.all(sql, params).await?.into_iter().next().ok_or_else(failed)
+    }
+
+    async fn all(&self, sql: &str, params: Params<'_>) -> Result<Vec<Row>, StoreError> {
+        // without named statements, which a transaction pooler would leave behind
+        bounded(&self.place, self.client.query_typed(sql, params)).await
+    }
+}
+
+fn text(value: &(dyn ToSql + Sync)) -> (&(dyn ToSql + Sync), Type) {
+    (value, Type::TEXT)
+}
+
+fn number(value: &(dyn ToSql + Sync)) -> (&(dyn ToSql + Sync), Type) {
+    (value, Type::INT8)
+}
+
+fn texts(values: &(dyn ToSql + Sync)) -> (&(dyn ToSql + Sync), Type) {
+    (values, Type::TEXT_ARRAY)
+}
+
+async fn bounded<T>(
+    place: &str,
+    work: impl Future<Output = Result<T, tokio_postgres::Error>>,
+) -> Result<T, StoreError> {
+    let why = match tokio::time::timeout(ANSWER_MAX, work).await {
+        Ok(Ok(done)) => return Ok(done),
+        Ok(Err(error)) => explain(&error),
+        // the connection is given up with the store
+        Err(_) => format!("no answer within {} s", ANSWER_MAX.as_secs()),
+    };
+    Err(StoreError::Failed {
+        place: place.to_string(),
+        why,
+    })
+}
+
+fn subject(row: &Row, from: usize) -> Subject {
+    Subject {
+        database: row.get(from),
+        check: row.get(from + 1),
+    }
+}
+
+/// The first seven columns.
+fn counts(row: &Row) -> [i64; 7] {
+    std::array::from_fn(|i| row.get(i))
+}
+
+fn exit_code(row: &Row, column: usize) -> Option<u8> {
+    row.get::<_, Option<i32>>(column)
+        .and_then(|code| u8::try_from(code).ok())
+}

@@ -1,0 +1,156 @@
+//! The memory's file and schema.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use crate::{Shop, told};
+
+fn state(shop: &Shop) -> rusqlite::Connection {
+    rusqlite::Connection::open(shop.sandbox.dir().join("state.sqlite")).unwrap()
+}
+
+#[test]
+fn a_file_that_is_not_ours_is_left_as_it_is() {
+    let shop = Shop::new();
+    let path = shop
+        .sandbox
+        .write("state.sqlite", "notes of mine\n".repeat(500).as_str());
+    let before = fs::read(&path).unwrap();
+    shop.audit("")
+        .exits(64)
+        .complains(&["state.sqlite is not a memory of db-race audit", "no SQLite file"]);
+    assert_eq!(fs::read(&path).unwrap(), before);
+
+    fs::remove_file(&path).unwrap();
+    state(&shop)
+        .execute_batch("create table mine (id int); insert into mine values (1)")
+        .unwrap();
+    let before = fs::read(&path).unwrap();
+    shop.audit("")
+        .exits(64)
+        .complains(&["it is a SQLite file of another program"]);
+    shop.sandbox.run("audit history --state state.sqlite").exits(64);
+    assert_eq!(fs::read(&path).unwrap(), before);
+}
+
+#[test]
+fn a_damaged_file_is_not_used() {
+    let shop = Shop::new();
+    shop.breaks(&(1..=900).collect::<Vec<_>>());
+    shop.result("");
+    let path = shop.sandbox.dir().join("state.sqlite");
+    let mut bytes = fs::read(&path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle..middle + 6_000].fill(0xaa);
+    fs::write(&path, &bytes).unwrap();
+    shop.audit("")
+        .exits(64)
+        .complains(&["state.sqlite is damaged", "left as it is"]);
+    assert!(fs::read(&path).unwrap() == bytes, "it was written to");
+}
+
+#[test]
+fn a_memory_of_a_newer_program_is_left_alone() {
+    let shop = Shop::new();
+    shop.result("");
+    state(&shop).pragma_update(None, "user_version", 99).unwrap();
+    shop.audit("")
+        .exits(64)
+        .complains(&["written by a newer db-race (its version is 99"]);
+
+    shop.server.exec("create database memory");
+    let memory = format!("--state {}", shop.server.url_of("postgres@/memory"));
+    let words = format!("audit checks --url {} {memory}", shop.server.url());
+    shop.sandbox.run(&words).exits(0);
+    let there = crate::common::database::Database::connect(&shop.server.url_of("postgres@/memory"));
+    there.exec("update db_race_audit.version set version = 99");
+    shop.sandbox
+        .run(&words)
+        .exits(64)
+        .complains(&["newer db-race (its version is 99"]);
+    there.exec(
+        "drop schema db_race_audit cascade; create schema db_race_audit; create table db_race_audit.mine (id int)",
+    );
+    shop.sandbox
+        .run(&words)
+        .exits(64)
+        .complains(&["is not a memory of db-race audit"]);
+    assert!(there.is("to_regclass('db_race_audit.mine') is not null"));
+}
+
+#[test]
+fn without_a_word_the_memory_is_in_the_users_state_directory_and_his_alone() {
+    let shop = Shop::new();
+    shop.breaks(&[1]);
+    let run = |variable: &str, value: &str, name: &str| {
+        let mut command = shop
+            .sandbox
+            .command(&format!("audit checks --url {} --name {name}", shop.server.url()));
+        command
+            .env_remove("XDG_STATE_HOME")
+            .env_remove("HOME")
+            .env_remove("DB_RACE_STATE");
+        if !variable.is_empty() {
+            command.env(variable, value);
+        }
+        shop.sandbox.run_command(command)
+    };
+    let home = shop.sandbox.dir().join("home");
+    let file = home.join(".local/state/db-race/audit.sqlite");
+    run("HOME", home.to_str().unwrap(), "audit")
+        .exits(2)
+        .shows(&[file.to_str().unwrap()]);
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(
+        fs::metadata(file.parent().unwrap()).unwrap().permissions().mode() & 0o777,
+        0o700
+    );
+    let state = shop.sandbox.dir().join("xdg");
+    run("XDG_STATE_HOME", state.to_str().unwrap(), "nightly").exits(2);
+    assert!(state.join("db-race/nightly.sqlite").is_file());
+    run("", "", "audit")
+        .exits(64)
+        .complains(&["neither XDG_STATE_HOME nor HOME is set"]);
+    run("HOME", home.to_str().unwrap(), "../up").exits(64);
+}
+
+#[test]
+fn a_memory_that_cannot_be_written_is_told_with_what_was_seen() {
+    let shop = Shop::new();
+    shop.server.exec("create database memory");
+    shop.breaks(&[1]);
+    let words = |flags: &str| {
+        let memory = shop.server.url_of("postgres@/memory");
+        format!("audit checks --url {} --state {memory} {flags}", shop.server.url())
+    };
+    shop.sandbox.run(&words("")).exits(2);
+    let there = crate::common::database::Database::connect(&shop.server.url_of("postgres@/memory"));
+    there.exec("alter table db_race_audit.finding add constraint full_disk check (times_seen < 2)");
+    shop.breaks(&[1, 2]);
+    let run = shop.sandbox.run(&words("--format json")).exits(2);
+    assert!(run.stderr.contains("full_disk"), "{run}");
+    assert_eq!(told(&run.json()["audit"])[0], [2]);
+    assert!(
+        there.is("(select count(*) from db_race_audit.finding) = 1"),
+        "one transaction"
+    );
+    there.exec("alter table db_race_audit.finding drop constraint full_disk");
+    let next = shop.sandbox.run(&words("--format json")).exits(2).json();
+    assert_eq!(told(&next["audit"]), [vec![2], vec![1], vec![], vec![]]);
+    assert!(next["notes"][0].as_str().unwrap().contains("did not end"), "{next}");
+}
+
+#[test]
+fn history_needs_a_memory() {
+    let shop = Shop::new();
+    shop.sandbox
+        .run("audit history --state nowhere.sqlite")
+        .exits(64)
+        .complains(&["there is no memory at nowhere.sqlite"]);
+    assert!(!shop.sandbox.dir().join("nowhere.sqlite").exists());
+    let words = format!("audit history --state {}", shop.server.url());
+    shop.sandbox
+        .run(&words)
+        .exits(64)
+        .complains(&["there is no memory at postgres@"]);
+}
