@@ -431,4 +431,33 @@ mod tests {
         let error = header(&format!("key = {}{}", "[".repeat(100_000), "]".repeat(100_000))).unwrap_err();
         assert!(error.to_string().len() < 1_000_000);
     }
+
+    #[test]
+    fn every_field_is_documented_with_an_example_that_is_read() {
+        let page = include_str!("../../../docs/checks.md");
+        let mut seen = Vec::new();
+        for row in page.lines().filter(|line| line.starts_with("| `")) {
+            let cells: Vec<&str> = row.split(" | ").collect();
+            let names = cells[0].trim_start_matches("| `").trim_end_matches('`').split("`, `");
+            let examples = cells[1].trim_matches('`').split("`, `");
+            for (name, example) in names.zip(examples) {
+                let key = if name == "key" { "" } else { "key = ['booking_id']\n" };
+                let text = match name {
+                    "id" | "title" => String::new(),
+                    _ => format!("{key}{name} = {example}"),
+                };
+                header(&text).unwrap_or_else(|error| panic!("{error}"));
+                seen.push(name);
+            }
+        }
+        let error = header("x = 1").unwrap_err().to_string();
+        let known = error.split("expected one of ").nth(1).unwrap();
+        for name in known.split('`').skip(1).step_by(2) {
+            // of packs, and documented with them
+            assert!(
+                seen.contains(&name) || name == "needs",
+                "{name} is not in docs/checks.md"
+            );
+        }
+    }
 }
