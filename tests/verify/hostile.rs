@@ -1,7 +1,6 @@
 //! Checks that would do harm: the database is the same afterwards, the memory stays small, and each has its own clear verdict.
 
 use std::fs;
-use std::process::Command;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -69,18 +68,37 @@ fn prepared(sandbox: &Sandbox) -> TestServer {
     server
 }
 
-/// Everything that is in the database.
+/// Everything that is in the database, and in the catalogs but for what statistics and vacuum write there. `pg_dump` would
+/// have to be as new as the server.
 fn dump(server: &TestServer) -> String {
-    let psql = server.psql_path();
-    let dumped = Command::new(psql.with_file_name("pg_dump"))
-        .args(["-b", &server.url()])
-        .output()
-        .unwrap();
-    assert!(dumped.status.success(), "{}", String::from_utf8_lossy(&dumped.stderr));
-    let text = String::from_utf8(dumped.stdout).unwrap();
-    // newer versions have a random word in these
-    let kept = text.lines().filter(|line| !line.contains("restrict "));
-    kept.collect::<Vec<_>>().join("\n")
+    let mut text = server.value("select database_to_xml(true, false, '')");
+    for catalog in [
+        "pg_attribute",
+        "pg_auth_members",
+        "pg_authid",
+        "pg_class",
+        "pg_constraint",
+        "pg_database",
+        "pg_db_role_setting",
+        "pg_depend",
+        "pg_index",
+        "pg_largeobject",
+        "pg_namespace",
+        "pg_proc",
+        "pg_rewrite",
+        "pg_sequences",
+        "pg_trigger",
+        "pg_type",
+    ] {
+        let rows = server.rows(&format!(
+            "select (to_jsonb(c)
+                     - '{{relpages, reltuples, relallvisible, relallfrozen, relfrozenxid, relminmxid,
+                          datfrozenxid, datminmxid}}'::text[])::text
+             from {catalog} c order by 1"
+        ));
+        text.extend(rows.into_iter().flatten().map(|row| row + "\n"));
+    }
+    text
 }
 
 /// Runs to the end, and sees to the memory that it takes.
@@ -216,7 +234,12 @@ fn hostile_checks_change_nothing_and_each_has_its_own_verdict() {
             "select pg_terminate_backend(pg_backend_pid()) as id",
             "connection was lost",
         ),
-        ("too_wide", "select wide(1200000000) as id", "too large"),
+        (
+            "too_wide",
+            "select wide(1200000000) as id",
+            // the second before PostgreSQL 14
+            "too large|invalid memory alloc request size",
+        ),
     ];
     let decided: &[(&str, &str, u64)] = &[
         ("quietly", "select writes_quietly() as id", 1),
@@ -268,7 +291,7 @@ fn hostile_checks_change_nothing_and_each_has_its_own_verdict() {
         let check = of(&report, id);
         let reason = check["reason"].as_str().unwrap_or_default();
         assert!(
-            check["decision"] == "could_not_decide" && reason.contains(why),
+            check["decision"] == "could_not_decide" && why.split('|').any(|why| reason.contains(why)),
             "{why}: {check:#}"
         );
     }
