@@ -37,7 +37,6 @@ fn two_shards() -> Report {
     broken.findings = vec![finding("1", false), finding("2", false), finding("9", true)];
     let checks = vec![young, broken, check("t.b", 1, Decision::Skipped)];
     let database = |name: &str, standby: bool| DatabaseResult {
-        address: format!("u@{name}:5432/db"),
         name: name.into(),
         version: "17.6 (Debian)".into(),
         standby,
@@ -47,6 +46,7 @@ fn two_shards() -> Report {
             held_ms: 300.0,
             ..Snapshot::default()
         }],
+        ..DatabaseResult::default()
     };
     Report {
         schema: SCHEMA,

@@ -145,6 +145,8 @@ fn the_action_runs_what_it_is_told_and_keeps_the_reports() {
         .env("COMMAND", "verify")
         .env("ARGS", "checks/a_held.sql 'checks/with space.sql' --jobs 2")
         .env("URL", server.url())
+        // the test's own server knows one role only
+        .env("DB_RACE_ALLOW_SUPERUSER", "1")
         .output()
         .unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);

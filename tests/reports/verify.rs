@@ -115,9 +115,20 @@ impl Written {
         let report: Value = serde_json::from_str(&self.read("r.json")).unwrap();
         let rows = report["checks"][1]["findings"].as_array().unwrap();
         assert_eq!(rows.len(), NASTY.len() + 1);
-        for (row, value) in rows.iter().zip(values()) {
-            assert_eq!(row["row"][1][1], value);
+        for ((_, value), seen) in NASTY.iter().zip(self.values()) {
+            match value.is_empty() {
+                true => assert!(seen.as_str().unwrap().starts_with(&"ö".repeat(1_000))),
+                false => assert_eq!(seen, *value),
+            }
         }
+        assert_eq!(rows[NASTY.len()]["row"][1][1], Value::Null);
+    }
+
+    /// The values that the run has kept.
+    fn values(&self) -> Vec<Value> {
+        let report: Value = serde_json::from_str(&self.read("r.json")).unwrap();
+        let rows = report["checks"][1]["findings"].as_array().unwrap();
+        rows.iter().map(|row| row["row"][1][1].clone()).collect()
     }
 
     fn is_junit(&self) {
@@ -142,7 +153,7 @@ impl Written {
         for part in [
             "]]> <a&b> \"q\" 'q' \\u{1}\\u{1b}[31m",
             "🏨 # x {a: b} @team </details>",
-            "(9700 more)",
+            "öö… (",
             "remedy: see docs/x.md#y",
         ] {
             assert!(text.contains(part), "{part}\n{text}");
@@ -166,7 +177,7 @@ impl Written {
         );
         let yaml = &tests[1]["yaml"];
         assert_eq!(yaml["at"], json!({ "file": "checks/b_nasty.sql", "line": 9 }));
-        for (finding, value) in yaml["findings"].as_array().unwrap().iter().zip(values()) {
+        for (finding, value) in yaml["findings"].as_array().unwrap().iter().zip(self.values()) {
             assert_eq!(finding["row"][1], json!(["a|b", value]));
         }
         assert_eq!(tests[3]["yaml"]["severity"], "could not decide");
@@ -284,17 +295,6 @@ impl Written {
         let (before, _) = page.split_once("<summary>The whole report</summary>").unwrap();
         assert!(!before.contains("% @team"), "{before}");
     }
-}
-
-/// The values as PostgreSQL has them, and a null.
-fn values() -> Vec<Value> {
-    let long = "ö".repeat(10_000);
-    let text = |text: &str| json!(if text.is_empty() { &long } else { text });
-    NASTY
-        .iter()
-        .map(|(_, value)| text(value))
-        .chain([Value::Null])
-        .collect()
 }
 
 #[test]
