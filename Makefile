@@ -1,5 +1,6 @@
 # make demo   race a hotel's last room: the right procedure holds, the broken one is caught
-# make test   all tests
+# make test   all tests, and those of checks on the newest PostgreSQL as well
+# make test-versions  the tests of checks on PostgreSQL 13 to 18, which are fetched (Linux on x86-64)
 # make lint   what CI checks beside the tests
 # make matrix every bug and every scenario, 20 times each (MATRIX_ONLY=last-room MATRIX_RUNS=5 make matrix)
 # make bench  how long it takes, how surely it shows a bug, how well schedules are kept, what it costs beside pgbench
@@ -7,14 +8,18 @@
 
 CARGO ?= cargo
 
-.PHONY: demo test lint matrix bench postgres parsers
+.PHONY: demo test test-versions lint matrix bench postgres test-tools parsers
 
 demo: postgres
 	@$(CARGO) build --quiet
 	@scripts/demo $(CARGO) run --quiet --
 
-test: postgres parsers
+test: postgres test-tools parsers
 	$(CARGO) test
+	@CARGO="$(CARGO)" scripts/test-versions --if-reachable 18
+
+test-versions: postgres
+	@CARGO="$(CARGO)" scripts/test-versions 13 14 15 16 17 18
 
 lint:
 	$(CARGO) fmt --check
@@ -29,6 +34,9 @@ bench: postgres
 
 postgres:
 	@scripts/ensure-postgres
+
+test-tools:
+	@scripts/ensure-test-tools
 
 # by which reports are read in the tests; where they can't be had, it says so
 parsers:

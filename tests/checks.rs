@@ -61,6 +61,49 @@ fn every_bundled_check_finds_its_planted_rows_and_nothing_else() {
     assert!(problems.is_empty(), "{}", problems.join("\n"));
 }
 
+#[test]
+fn no_bundled_system_has_anything_wrong_in_its_structure() {
+    let cluster = Cluster::new();
+    for system in entries(&project().join("sql"))
+        .into_iter()
+        .filter(|path| path.join("schema.sql").is_file())
+    {
+        cluster.primary.exec("create database system");
+        let database = Database::connect(&cluster.url("system"));
+        for file in schema(&system) {
+            database.exec(&fs::read_to_string(file).unwrap());
+        }
+        for (place, url) in cluster.urls("system") {
+            let report = cluster.verify("structure", &url, &serde_json::Map::new());
+            let wrong: Vec<&Value> = report["checks"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .filter(|check| !["held", "skipped"].contains(&check["decision"].as_str().unwrap()))
+                .collect();
+            assert!(wrong.is_empty(), "{} on the {place}: {wrong:#?}", system.display());
+        }
+        drop(database);
+        cluster.drop_database("system");
+    }
+}
+
+#[test]
+fn the_page_about_structure_lists_its_checks() {
+    let page = fs::read_to_string(project().join("docs/structure.md")).unwrap();
+    let checks = find("structure", Path::new("")).unwrap();
+    for check in &checks {
+        let name = check.id.strip_prefix("structure.").unwrap();
+        let line = format!("| `{name}` | {} | {} |", check.title, check.severity.name());
+        assert!(page.contains(&line), "docs/structure.md does not have `{line}`");
+        for (param, value) in &check.params {
+            assert!(page.contains(&format!("`{param}` = {value}")), "{param}");
+        }
+    }
+    let listed = page.lines().filter(|line| line.starts_with("| `")).count();
+    assert_eq!(listed, checks.len(), "docs/structure.md lists what isn't there");
+}
+
 /// The folders below one that hold checks, those with the most fixtures first.
 fn folders(dir: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
@@ -141,7 +184,7 @@ struct Cluster {
 
 impl Cluster {
     fn new() -> Cluster {
-        let sandbox = Sandbox::new();
+        let sandbox = Sandbox::in_memory();
         let primary = sandbox.server_with(Options {
             settings: SETTINGS.map(|(name, value)| (name.into(), value.into())).to_vec(),
             ..Options::default()

@@ -8,10 +8,10 @@
 -- remedy   = "mend the rows, then ALTER TABLE ... VALIDATE CONSTRAINT ...; a constraint may call immutable functions only, of the row alone"
 -- ///
 --
--- The server checks a row when it is written, and never again. So a constraint may be false of rows that were there before it (NOT VALID), of all rows (NOT
--- ENFORCED, PostgreSQL 18), and of any row when it calls a function of the user's, which may have been changed or read other tables. Only
--- these constraints are looked at: each reads its table once. Rows are named by their primary key, or by their place (ctid). Up to 100 rows are shown
--- of each.
+-- The server checks a row when it is written, and never again. So a constraint may be false of rows that were there
+-- before it (NOT VALID), of all rows (NOT ENFORCED, PostgreSQL 18), and of any row when it calls a function of the
+-- user's, which may have been changed or read other tables. Only these constraints are looked at: each reads its
+-- table once. Rows are named by their primary key, or by their place (ctid). Up to 100 rows are shown of each.
 with unrestricted as materialized (
     -- where row-level security hides rows from this role, it is an error: what can't be seen can't be judged
     select set_config('row_security', 'off', true) as row_security

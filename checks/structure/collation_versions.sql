@@ -1,14 +1,15 @@
 -- /// db-race check
 -- id       = "structure.collation_versions"
 -- title    = "Indexes are in the order that the operating system's collations have today"
--- severity = "error"
+-- severity = "warn"
 -- key      = ["collation_name"]
 -- tags     = ["structure", "indexes"]
 -- remedy   = "REINDEX what uses it, then ALTER COLLATION ... REFRESH VERSION (ALTER DATABASE ... REFRESH COLLATION VERSION); before that, structure/duplicates_under_unique_index"
 -- ///
 --
--- The order of text comes from libc or ICU, and changes with them. An index that was built in the old order does not find what is there, and a unique one lets
--- duplicates in. The database's own collation has a version from PostgreSQL 15 on.
+-- The order of text comes from libc or ICU, and changes with them. An index that was built in the old order does not
+-- find what is there, and a unique one lets duplicates in. The database's own collation has a version from PostgreSQL
+-- 15 on.
 with versions as (
     select
         c.oid,

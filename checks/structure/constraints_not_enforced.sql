@@ -7,8 +7,9 @@
 -- remedy   = "ALTER TABLE ... ENABLE TRIGGER ALL on the tables shown, after structure/foreign_key_orphans and structure/duplicates_under_unique_index have been put right"
 -- ///
 --
--- Foreign keys, and unique constraints that are deferrable, are kept by triggers of the server's own. ALTER TABLE ... DISABLE TRIGGER ALL turns
--- these off too, on the referencing table or on the referenced one, and the constraint still looks as if it held.
+-- Foreign keys, and unique constraints that are deferrable, are kept by triggers of the server's own. ALTER TABLE ...
+-- DISABLE TRIGGER ALL turns these off too, on the referencing table or on the referenced one, and the constraint
+-- still looks as if it held.
 select
     format('%I.%I', n.nspname, t.relname) as relation,
     c.conname as constraint_name,

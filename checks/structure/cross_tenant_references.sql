@@ -9,9 +9,10 @@
 -- remedy   = "put the tenant into the foreign key: FOREIGN KEY (tenant_id, order_id) REFERENCES orders (tenant_id, id)"
 -- ///
 --
--- Foreign keys are checked without regard to row-level security, so whoever knows or guesses an id can refer to another tenant's row. Looks at foreign keys that leave
--- the tenant out although both tables have a column of the same name, one of `tenant_columns`. Rows without a tenant belong to all. One join for each such
--- foreign key; up to 100 rows are shown of each, by their primary key, or by their place (ctid).
+-- Foreign keys are checked without regard to row-level security, so whoever knows or guesses an id can refer to
+-- another tenant's row. Looks at foreign keys that leave the tenant out although both tables have a column of the
+-- same name, one of `tenant_columns`. Rows without a tenant belong to all. One join for each such foreign key; up to
+-- 100 rows are shown of each, by their primary key, or by their place (ctid).
 with unrestricted as materialized (
     -- where row-level security hides rows from this role, it is an error: what can't be seen can't be judged
     select set_config('row_security', 'off', true) as row_security

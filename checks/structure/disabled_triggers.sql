@@ -7,8 +7,8 @@
 -- remedy   = "ALTER TABLE ... ENABLE TRIGGER ..., after what it did not do was done; DROP TRIGGER when it is not wanted any more"
 -- ///
 --
--- Those that keep constraints are found by structure/constraints_not_enforced. One that is meant for replicas (ENABLE REPLICA TRIGGER) is
--- not disabled.
+-- Those that keep constraints are found by structure/constraints_not_enforced. One that is meant for replicas (ENABLE
+-- REPLICA TRIGGER) is not disabled.
 select
     format('%I.%I', n.nspname, t.relname) as relation,
     g.tgname as trigger_name,

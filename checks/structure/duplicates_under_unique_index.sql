@@ -8,9 +8,9 @@
 -- remedy   = "delete or merge the duplicates, then REINDEX the index; look for what broke it: a new collation version (structure/collation_versions), a bad disk, a bad restore"
 -- ///
 --
--- An index that is damaged, or in another order than the operating system's collation has today, lets duplicates in and does not find them. So the rows are
--- counted here without any index: every table with a unique index is read and sorted once for each of them. Up to 100 values are shown of each.
--- B-tree indexes only.
+-- An index that is damaged, or in another order than the operating system's collation has today, lets duplicates in
+-- and does not find them. So the rows are counted here without any index: every table with a unique index is read and
+-- sorted once for each of them. Up to 100 values are shown of each. B-tree indexes only.
 with plain as materialized (
     select
         -- where row-level security hides rows from this role, it is an error: what can't be seen can't be judged

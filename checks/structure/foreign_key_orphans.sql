@@ -8,11 +8,11 @@
 -- remedy   = "insert what is missing or delete the orphans, then look for who wrote with session_replication_role = replica, with triggers disabled, or restored a part"
 -- ///
 --
--- A foreign key is kept by triggers, and whoever turns them off leaves rows behind that nothing finds again: a restore with
--- --disable-triggers, session_replication_role, NOT VALID, logical replication.
+-- A foreign key is kept by triggers, and whoever turns them off leaves rows behind that nothing finds again: a
+-- restore with --disable-triggers, session_replication_role, NOT VALID, logical replication.
 --
--- One anti-join for every foreign key of the database: it reads every referencing table once. Up to 1,000 missing rows are shown of each.
--- Temporal foreign keys (PERIOD) are left out.
+-- One anti-join for every foreign key of the database: it reads every referencing table once. Up to 1,000 missing
+-- rows are shown of each. Temporal foreign keys (PERIOD) are left out.
 with unrestricted as materialized (
     -- where row-level security hides rows from this role, it is an error: a hidden row is not a missing one
     select set_config('row_security', 'off', true) as row_security

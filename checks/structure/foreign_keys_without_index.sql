@@ -7,8 +7,9 @@
 -- remedy   = "CREATE INDEX CONCURRENTLY on its columns; a table that stays small, or whose referenced rows are never deleted, may go without"
 -- ///
 --
--- Without one, deleting a referenced row, or changing its key, reads the whole referencing table while it holds the row's lock. The columns may stand in any
--- order. A partial index serves where its condition only leaves out the NULLs of a foreign key of one column.
+-- Without one, deleting a referenced row, or changing its key, reads the whole referencing table while it holds the
+-- row's lock. The columns may stand in any order. A partial index serves where its condition only leaves out the
+-- NULLs of a foreign key of one column.
 select
     format('%I.%I', n.nspname, t.relname) as relation,
     c.conname as constraint_name,

@@ -9,8 +9,8 @@
 -- remedy   = "find the code that waits for something else between BEGIN and COMMIT; idle_in_transaction_session_timeout ends such sessions"
 -- ///
 --
--- It keeps its locks while nothing is done, and a pool that lends it out lends the transaction with it. Summed up by user and application, because a process
--- id means nothing tomorrow.
+-- It keeps its locks while nothing is done, and a pool that lends it out lends the transaction with it. Summed up by
+-- user and application, because a process id means nothing tomorrow.
 select
     usename,
     application_name,

@@ -7,9 +7,10 @@
 -- remedy   = "EXCLUDE USING gist (resource WITH =, tstzrange(starts_at, ends_at) WITH &&), with btree_gist; waive the finding where intervals may overlap"
 -- ///
 --
--- Two transactions that look for a free interval don't see each other: only an exclusion constraint (or WITHOUT OVERLAPS, PostgreSQL 18) keeps their intervals
--- apart. A guess by types and names: a range column, or two columns of dates or times whose names are the same but for start/end, from/to, check_in/
--- check_out and the like. Tables that have an exclusion constraint of any kind are left out.
+-- Two transactions that look for a free interval don't see each other: only an exclusion constraint (or WITHOUT
+-- OVERLAPS, PostgreSQL 18) keeps their intervals apart. A guess by types and names: a range column, or two columns of
+-- dates or times whose names are the same but for start/end, from/to, check_in/ check_out and the like. Tables that
+-- have an exclusion constraint of any kind are left out.
 with tables as (
     select c.oid, format('%I.%I', n.nspname, c.relname) as relation
     from pg_catalog.pg_class c
@@ -26,10 +27,14 @@ with tables as (
         )
 ),
 columns as (
-    select a.attrelid, a.attnum, a.attname, a.atttypid, t.typtype, t.typname
-    from pg_catalog.pg_attribute a
-    join pg_catalog.pg_type t on t.oid = a.atttypid
+    select a.attrelid, a.attname, a.atttypid
+    from tables t
+    join pg_catalog.pg_attribute a on a.attrelid = t.oid
     where a.attnum > 0 and not a.attisdropped
+        and a.atttypid in (
+            'date'::regtype, 'timestamp'::regtype, 'timestamptz'::regtype,
+            'daterange'::regtype, 'tsrange'::regtype, 'tstzrange'::regtype
+        )
 ),
 words (first, last) as (
     values
@@ -40,7 +45,7 @@ words (first, last) as (
 intervals as (
     select attrelid, quote_ident(attname) as interval_columns
     from columns
-    where typtype = 'r' and typname in ('daterange', 'tsrange', 'tstzrange')
+    where atttypid in ('daterange'::regtype, 'tsrange'::regtype, 'tstzrange'::regtype)
     union
     select f.attrelid, format('%I, %I', f.attname, l.attname)
     from columns f

@@ -8,9 +8,9 @@
 -- remedy   = "DROP INDEX CONCURRENTLY it and build it again, or REINDEX INDEX CONCURRENTLY; one of a partitioned table becomes valid when every partition has its part attached"
 -- ///
 --
--- What CREATE INDEX CONCURRENTLY or REINDEX CONCURRENTLY leaves behind when it fails. No query uses it, every write pays for it, and a unique one
--- lets duplicates in that were there before. Tables on which an index is being built at the moment are left out; that can be told on
--- the primary only.
+-- What CREATE INDEX CONCURRENTLY or REINDEX CONCURRENTLY leaves behind when it fails. No query uses it, every write
+-- pays for it, and a unique one lets duplicates in that were there before. Tables on which an index is being built at
+-- the moment are left out; that can be told on the primary only.
 select
     format('%I.%I', n.nspname, i.relname) as index,
     format('%I.%I', tn.nspname, t.relname) as relation,

@@ -9,8 +9,8 @@
 -- remedy   = "pg_advisory_xact_lock instead: it ends with its transaction; through a pooler, a session's lock stays with the connection and nobody can give it back"
 -- ///
 --
--- A session that is idle is in no transaction, so its lock is the session's: it was not given back, and stays until the connection ends. The lock is shown as it was
--- asked for: one number, or two.
+-- A session that is idle is in no transaction, so its lock is the session's: it was not given back, and stays until
+-- the connection ends. The lock is shown as it was asked for: one number, or two.
 select
     case l.objsubid
         when 1 then (l.classid::bigint << 32 | l.objid::bigint)::text

@@ -8,7 +8,8 @@
 -- remedy   = "make the next partitions now, and find out why the job that does it did not"
 -- ///
 --
--- Without it inserts fail from then on, or go into the default partition. Tables whose last partition ended more than a year ago are taken for archives.
+-- Without it inserts fail from then on, or go into the default partition. Tables whose last partition ended more than
+-- a year ago are taken for archives.
 with tables as materialized (
     select
         c.oid,

@@ -7,9 +7,9 @@
 -- remedy   = "write nullif(current_setting('app.tenant', true), '')"
 -- ///
 --
--- current_setting('app.tenant') fails where nobody has set it. With `true` behind, it is NULL in a new session, but '' in every session that had
--- it set before (SET LOCAL, DISCARD ALL), so what a policy does depends on who had the pool's connection before: an error (''::uuid), or the
--- rows of a tenant called ''.
+-- current_setting('app.tenant') fails where nobody has set it. With `true` behind, it is NULL in a new session, but
+-- '' in every session that had it set before (SET LOCAL, DISCARD ALL), so what a policy does depends on who had the
+-- pool's connection before: an error (''::uuid), or the rows of a tenant called ''.
 select
     format('%I.%I', n.nspname, c.relname) as relation,
     p.polname as policy,

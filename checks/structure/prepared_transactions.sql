@@ -9,7 +9,8 @@
 -- remedy   = "ask its transaction manager, then COMMIT PREPARED or ROLLBACK PREPARED in this database"
 -- ///
 --
--- It keeps its locks, and keeps vacuum from removing what died since, for ever: over reconnects and restarts. A standby does not show them.
+-- It keeps its locks, and keeps vacuum from removing what died since, for ever: over reconnects and restarts. A
+-- standby does not show them.
 select
     gid,
     owner,

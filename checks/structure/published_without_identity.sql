@@ -7,7 +7,8 @@
 -- remedy   = "add a primary key, or ALTER TABLE ... REPLICA IDENTITY USING INDEX or FULL"
 -- ///
 --
--- Every UPDATE and DELETE on it fails: "cannot update table ... because it does not have a replica identity and publishes updates".
+-- Every UPDATE and DELETE on it fails: "cannot update table ... because it does not have a replica identity and
+-- publishes updates".
 with published as (
     select c.oid, bool_or(p.pubupdate) as updates, bool_or(p.pubdelete) as deletes
     from pg_catalog.pg_publication_tables t

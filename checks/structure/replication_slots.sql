@@ -8,8 +8,8 @@
 -- remedy   = "bring its consumer back, or pg_drop_replication_slot it; max_slot_wal_keep_size bounds what a slot may keep"
 -- ///
 --
--- A slot whose consumer is gone keeps the log until the disk is full. One that was invalidated is of no use to its consumer any more, which has
--- to be built anew. Logical slots are shown in their own database only.
+-- A slot whose consumer is gone keeps the log until the disk is full. One that was invalidated is of no use to its
+-- consumer any more, which has to be built anew. Logical slots are shown in their own database only.
 with slots as (
     select
         s.*,

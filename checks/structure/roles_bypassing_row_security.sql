@@ -7,8 +7,8 @@
 -- remedy   = "ALTER ROLE ... NOBYPASSRLS; for backups and reports, waive the finding"
 -- ///
 --
--- Roles with BYPASSRLS that have a part in this database (owner of something, or granted something), where some table has row-level security. Without superusers and
--- the role that asks.
+-- Roles with BYPASSRLS that have a part in this database (owner of something, or granted something), where some table
+-- has row-level security. Without superusers and the role that asks.
 select r.rolname as role
 from pg_catalog.pg_roles r
 where r.rolbypassrls and r.rolcanlogin and not r.rolsuper and r.rolname <> current_user

@@ -7,10 +7,12 @@
 -- remedy   = "ALTER ROLE ... SET lock_timeout = '5s'; ALTER ROLE ... SET idle_in_transaction_session_timeout = '1min'"
 -- ///
 --
--- Without the first a session waits for a lock for ever, and all who come after it wait with it; without the second, one forgotten COMMIT keeps locks until somebody
--- is woken up. Looks at what roles get at login: set for the role in this database, the role, this database, all roles, or in the configuration. A client may
--- set its own after that, which can't be seen here. Roles with a part in this database (owner of something, or granted something), without superusers,
--- replication and the role that asks.
+-- Without the first a session waits for a lock for ever, and all who come after it wait with it; without the second,
+-- one forgotten COMMIT keeps locks until somebody is woken up. Looks at what roles get at login: set for the role in
+-- this database, the role, this database, all roles, or in the configuration. A client may set its own after that,
+-- which can't be seen here; and what the configuration says is seen as it is for the role that asks. Roles with a
+-- part in this database (owner of something, or granted something), without superusers, replication and the role that
+-- asks.
 with roles as (
     select r.oid, r.rolname
     from pg_catalog.pg_roles r
@@ -47,5 +49,6 @@ cross join lateral (
         s.reset_val
     )
 ) as v (value)
-where v.value ~ '^\s*0'  and v.value !~ '[1-9]'
+-- 0, whatever its unit, is none
+where v.value !~ '[1-9]'
 order by role, setting;

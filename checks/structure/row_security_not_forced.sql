@@ -7,8 +7,8 @@
 -- remedy   = "let the application log in as another role than the owner, or ALTER TABLE ... FORCE ROW LEVEL SECURITY"
 -- ///
 --
--- A table's owner is above its policies unless they are forced. An application that logs in as the role that made the tables sees every tenant's rows. Owners that are
--- superusers are above forced ones too, so nothing is said of them.
+-- A table's owner is above its policies unless they are forced. An application that logs in as the role that made the
+-- tables sees every tenant's rows. Owners that are superusers are above forced ones too, so nothing is said of them.
 select
     format('%I.%I', n.nspname, c.relname) as relation,
     o.rolname as owner

@@ -7,8 +7,8 @@
 -- remedy   = "make the partition that is missing: detach the default one, move its rows into the table, attach it again"
 -- ///
 --
--- Rows there have no partition of their own, and as long as they are there that partition can't be made: ATTACH, and CREATE ... PARTITION OF, fail. Costs one row
--- of each default partition.
+-- Rows there have no partition of their own, and as long as they are there that partition can't be made: ATTACH, and
+-- CREATE ... PARTITION OF, fail. Costs one row of each default partition.
 with unrestricted as materialized (
     -- where row-level security hides rows from this role, it is an error: what can't be seen can't be judged
     select set_config('row_security', 'off', true) as row_security

@@ -7,8 +7,9 @@
 -- remedy   = "ALTER FUNCTION ... SET search_path = pg_catalog, the_schema, pg_temp"
 -- ///
 --
--- It runs with its owner's rights, and looks names up in the caller's search_path: the caller puts a table or a function of his own in front, and it is used
--- with the owner's rights. Bodies in standard SQL (BEGIN ATOMIC) had their names looked up when they were made.
+-- It runs with its owner's rights, and looks names up in the caller's search_path: the caller puts a table or a
+-- function of his own in front, and it is used with the owner's rights. Bodies in standard SQL (BEGIN ATOMIC) had
+-- their names looked up when they were made.
 select
     format('%I.%I(%s)', n.nspname, p.proname, pg_get_function_identity_arguments(p.oid)) as function,
     pg_get_userbyid(p.proowner) as owner,

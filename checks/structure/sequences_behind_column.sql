@@ -8,9 +8,10 @@
 -- remedy   = "select setval(sequence, (select max(column) from table)), with the table locked against writers"
 -- ///
 --
--- Rows that were loaded with ids of their own leave the sequence where it was: sooner or later an insert is given an id that is taken. Looks at columns that
--- lead a B-tree index only, where the largest value is read from the index at once, so it costs a few page reads a sequence.
--- A standby is told of 32 values at once, and so is ahead of the primary.
+-- Rows that were loaded with ids of their own leave the sequence where it was: sooner or later an insert is given an
+-- id that is taken. Looks at columns that lead a B-tree index only, where the largest value is read from the index at
+-- once, so it costs a few page reads a sequence. A standby is told of 32 values at once, and so is ahead of the
+-- primary.
 with unrestricted as materialized (
     -- where row-level security hides rows from this role, it is an error: what can't be seen can't be judged
     select set_config('row_security', 'off', true) as row_security

@@ -8,8 +8,9 @@
 -- remedy   = "ALTER TABLE ... ENABLE ROW LEVEL SECURITY, with the policy that the other tables have"
 -- ///
 --
--- A table of tenants has a column of one of the names in `tenant_columns`. Where no table of the database has row-level security, the application keeps
--- tenants apart by itself, and nothing is said. A partition counts with its parent.
+-- A table of tenants has a column of one of the names in `tenant_columns`. Where no table of the database has
+-- row-level security, the application keeps tenants apart by itself, and nothing is said. A partition counts with its
+-- parent.
 with names as (
     select trim(n) as name
     from unnest(string_to_array(

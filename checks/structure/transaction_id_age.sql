@@ -8,8 +8,9 @@
 -- remedy   = "find out why autovacuum does not get there (structure/xmin_holders, its locks, its cost limits), then VACUUM (FREEZE) the table"
 -- ///
 --
--- After some two billion transactions without a freezing vacuum the server stops writing. Autovacuum begins at 200 million (400 million multixacts): twice
--- that says that it does not keep up. Temporary tables of sessions that went wrong count: nobody can vacuum them, drop them.
+-- After some two billion transactions without a freezing vacuum the server stops writing. Autovacuum begins at 200
+-- million (400 million multixacts): twice that says that it does not keep up. Temporary tables of sessions that went
+-- wrong count: nobody can vacuum them, drop them.
 select
     format('%I.%I', n.nspname, c.relname) as relation,
     greatest(age(c.relfrozenxid), age(t.relfrozenxid)) as transaction_id_age,

@@ -7,8 +7,8 @@
 -- remedy   = "make the column NOT NULL, use NULLS NOT DISTINCT (PostgreSQL 15), or say that NULLs may be many: a unique index ... WHERE column IS NOT NULL"
 -- ///
 --
--- NULLs are not equal: unique (email, deleted_at) lets in the same address twice as long as neither is deleted, and an idempotency key that is NULL
--- keeps nothing from being done twice.
+-- NULLs are not equal: unique (email, deleted_at) lets in the same address twice as long as neither is deleted, and
+-- an idempotency key that is NULL keeps nothing from being done twice.
 select
     format('%I.%I', n.nspname, i.relname) as index,
     format('%I.%I', tn.nspname, t.relname) as relation,

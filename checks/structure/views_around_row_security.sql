@@ -7,8 +7,9 @@
 -- remedy   = "ALTER VIEW ... SET (security_invoker = true) (PostgreSQL 15), or give the view to an owner for whom the policies hold"
 -- ///
 --
--- A view reads its tables with the rights of its owner. Where policies don't hold for the owner (a superuser, BYPASSRLS, or the table's owner without FORCE),
--- everybody who may read the view sees all rows. A materialized view has them stored, whoever reads it. Views that only their owner may read are left out.
+-- A view reads its tables with the rights of its owner. Where policies don't hold for the owner (a superuser,
+-- BYPASSRLS, or the table's owner without FORCE), everybody who may read the view sees all rows. A materialized view
+-- has them stored, whoever reads it. Views that only their owner may read are left out.
 select distinct
     format('%I.%I', vn.nspname, v.relname) as view,
     format('%I.%I', tn.nspname, t.relname) as relation,

@@ -9,8 +9,8 @@
 -- remedy   = "end the session, drop the slot, or finish the prepared transaction; behind a standby it is a query there that runs with hot_standby_feedback"
 -- ///
 --
--- Rows that died after the oldest snapshot that somebody still holds are kept. Four kinds of holders, and only the first is seen as a long transaction:
--- a session, a replication slot, a prepared transaction, a standby.
+-- Rows that died after the oldest snapshot that somebody still holds are kept. Four kinds of holders, and only the
+-- first is seen as a long transaction: a session, a replication slot, a prepared transaction, a standby.
 with holders as (
     select 'session' as kind, format('%s (%s)', usename, application_name) as name, age(backend_xmin) as xmin_age
     from pg_catalog.pg_stat_activity

@@ -42,7 +42,7 @@ impl Init {
         let Some(target) = self.place.target()? else {
             return Err(Failure::new(
                 exit::USAGE,
-                "the map is guessed from your database's catalog: give --url or set DATABASE_URL",
+                "the map is guessed from your database's catalog: say where it is by --url, -h, -p or -d, or DATABASE_URL",
             ));
         };
         let client = target.connect("init").await?;
@@ -53,7 +53,9 @@ impl Init {
         let guess = pack::guess(&pack, &catalog);
         let text = pack::draft(&pack, &checks, &guess, &target.address());
         write(&path, &text, self.force)?;
-        output::print(&summary(&pack, &checks, &guess, &path))?;
+        let mut next = vec!["db-race".to_string(), "verify".into(), path.display().to_string()];
+        next.extend(self.place.command_line());
+        output::print(&summary(&pack, &checks, &guess, &next))?;
         Ok(exit::HELD)
     }
 }
@@ -96,7 +98,7 @@ fn write(path: &std::path::Path, text: &str, force: bool) -> Result<(), Failure>
 }
 
 /// What was found, as a table, and what to do next.
-fn summary(pack: &Pack, checks: &[Check], guess: &Guess, path: &std::path::Path) -> String {
+fn summary(pack: &Pack, checks: &[Check], guess: &Guess, next: &[String]) -> String {
     let mut rows: Vec<[String; 4]> = Vec::new();
     for relation in &guess.relations {
         let Some(from) = &relation.from else {
@@ -132,12 +134,15 @@ fn summary(pack: &Pack, checks: &[Check], guess: &Guess, path: &std::path::Path)
     let runs = checks.iter().filter(|check| guess.runs(check)).count();
     lines.push(String::new());
     lines.push(format!(
-        "{}: {runs} of the {} checks of `{}` can run; the others are skipped until their lines are there",
-        path.display(),
+        "{runs} of the {} checks of `{}` can run; the others are skipped until their lines are there",
         checks.len(),
         pack.name
     ));
-    lines.push("look at the lines marked `?`, and fill in what wasn't found; then".into());
-    lines.push(format!("  db-race verify {}", path.display()));
+    lines.push(match guess.relations.iter().any(|r| r.from.is_some()) {
+        true => "look at the lines marked `?`, and fill in what wasn't found; then".into(),
+        false => "nothing in this database is called like its tables: fill in the file by hand; then".into(),
+    });
+    let next: Vec<String> = next.iter().map(|word| output::shell_word(word)).collect();
+    lines.push(format!("  {}", next.join(" ")));
     lines.join("\n")
 }

@@ -79,7 +79,11 @@ pub fn main() -> ExitCode {
         Err(error) => {
             // help and version are no errors, and go to stdout
             let code = if error.use_stderr() { exit::USAGE } else { exit::HELD };
-            let _ = error.print();
+            let said = error.render().to_string();
+            match output::without_passwords(&said) == said {
+                true => drop(error.print()),
+                false => output::note(said.trim_end()),
+            }
             return ExitCode::from(code);
         }
     };

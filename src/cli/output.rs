@@ -247,7 +247,44 @@ pub(super) fn style(color: Color) -> Style {
 /// A line on stderr.
 pub(super) fn note(text: &str) {
     // nobody is left to tell when stderr is gone
-    let _ = writeln!(io::stderr().lock(), "{text}");
+    let _ = writeln!(io::stderr().lock(), "{}", without_passwords(text));
+}
+
+/// A message with no password in it, should somebody have put a connection string where a name belongs: those of URIs
+/// (`://user:PASSWORD@`) and of `password=PASSWORD`.
+pub(super) fn without_passwords(text: &str) -> String {
+    let mut clean = String::with_capacity(text.len());
+    let mut rest = text;
+    loop {
+        let uri = rest.find("://").map(|at| at + 3);
+        let word = rest.find("password=").map(|at| at + 9);
+        let Some(at) = [uri, word].into_iter().flatten().min() else {
+            break;
+        };
+        let (before, behind) = rest.split_at(at);
+        clean.push_str(before);
+        let is_uri = uri == Some(at);
+        let end = match behind.strip_prefix('\'') {
+            Some(quoted) if !is_uri => quoted.find('\'').map_or(behind.len(), |end| end + 2),
+            _ => behind.find(char::is_whitespace).unwrap_or(behind.len()),
+        };
+        let secret = match is_uri {
+            false => Some((0, end)),
+            // an @ that belongs to the password should have been written %40, but may not have been
+            true => behind[..end]
+                .rfind('@')
+                .and_then(|to| Some((behind[..to].find(':')? + 1, to))),
+        };
+        match secret {
+            Some((from, to)) => {
+                clean.push_str(&behind[..from]);
+                clean.push_str("...");
+                rest = &behind[to..];
+            }
+            None => rest = behind,
+        }
+    }
+    clean + rest
 }
 
 /// Now, in RFC 3339.
@@ -266,5 +303,32 @@ pub(super) fn shell_word(word: &str) -> String {
     match !word.is_empty() && word.chars().all(plain) {
         true => word.to_string(),
         false => format!("'{}'", word.replace('\'', r"'\''")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passwords_are_taken_out_of_messages() {
+        for (text, expected) in [
+            ("no such file: a.toml", "no such file: a.toml"),
+            (
+                "cannot read postgresql://u:p@h/d: no",
+                "cannot read postgresql://u:...@h/d: no",
+            ),
+            (
+                "postgres://u:p@ss@h and postgres://v:q@i",
+                "postgres://u:...@h and postgres://v:...@i",
+            ),
+            ("see https://example.com/a:b", "see https://example.com/a:b"),
+            ("postgresql://u@h:5432/d", "postgresql://u@h:5432/d"),
+            ("'host=h password=p user=u'", "'host=h password=... user=u'"),
+            ("password='a b' user=u", "password=... user=u"),
+            ("password='a b", "password=..."),
+        ] {
+            assert_eq!(without_passwords(text), expected);
+        }
     }
 }

@@ -39,7 +39,7 @@ mod warm_up;
 use std::time::{Duration, Instant};
 
 use crate::outcome::Outcomes;
-use crate::postgres::{self, ConnectError, Connection, ServerFacts, Target, explain};
+use crate::postgres::{self, ConnectError, Connection, Lending, ServerFacts, Target, explain};
 use crate::report::{Race, Settled, Times};
 use crate::scenario::Plan;
 use crate::source::FileError;
@@ -115,6 +115,30 @@ pub enum ContendError {
     /// The connection was lost while preparing.
     #[error("the connection to the server was lost: {0}")]
     Lost(String),
+    /// A pooler on the way leaves no sessions to race.
+    #[error(
+        "{address} is behind a pooler that lends a server connection for one transaction at a time \
+         (PgBouncer: pool_mode = transaction). A race needs sessions of its own there: their settings, their processes in \
+         pg_locks and requests to cancel would be those of others. Connect to the server itself, or through a pool with \
+         pool_mode = session; `verify` works here"
+    )]
+    Pooled {
+        /// Which server.
+        address: String,
+    },
+    /// A pooler on the way has too few connections.
+    #[error(
+        "the pooler at {address} gave {got} more server connections, and this run needs {needed}; lower --sessions or --pool, \
+         or raise its default_pool_size"
+    )]
+    PoolerRoom {
+        /// Which server.
+        address: String,
+        /// Connections it gave.
+        got: u32,
+        /// Connections needed.
+        needed: u32,
+    },
     /// The pool doesn't fit the server.
     #[error(
         "{address} has {free} connections free, and this run needs {needed}: {pool} for its pool and {beside} of its own; lower --sessions or --pool, or raise max_connections"
@@ -185,6 +209,9 @@ pub async fn run(
     on_event(Event::Preparing);
     let started = Instant::now();
     let control = target.connect("control").await?;
+    if !target.is_ours() {
+        check_pooler(plan, target, &control).await?;
+    }
     let facts = postgres::facts(&control, target)
         .await
         .map_err(|e| ContendError::Lost(explain(&e)))?;
@@ -219,6 +246,22 @@ pub async fn run(
     }
     run.server_deadlocks = contest.close(deadlocks_before, &run).await;
     Ok((result::summarise(plan, &run, started.elapsed()), facts))
+}
+
+/// Nothing waits for a pooler that has not enough connections, or none that stay.
+async fn check_pooler(plan: &Plan, target: &Target, control: &Connection) -> Result<(), ContendError> {
+    let address = target.address();
+    match postgres::lending(target, control).await? {
+        Lending::Own => Ok(()),
+        Lending::Transaction => Err(ContendError::Pooled { address }),
+        Lending::Session => {
+            let needed = plan.connections_at_start() + CONNECTIONS_BESIDE - 1;
+            match postgres::room(target, needed).await {
+                got if got < needed => Err(ContendError::PoolerRoom { address, got, needed }),
+                _ => Ok(()),
+            }
+        }
+    }
 }
 
 async fn check_room(plan: &Plan, target: &Target, control: &Connection) -> Result<(), ContendError> {

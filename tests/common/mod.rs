@@ -23,13 +23,13 @@ pub mod run;
 pub mod standby;
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use db_race::postgres::server::{Options, Server};
+use db_race::postgres::server::{Options, Server, ServerError};
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
@@ -46,7 +46,21 @@ pub struct Sandbox {
 
 impl Sandbox {
     pub fn new() -> Sandbox {
-        let dir = tempfile::Builder::new().prefix("dbr-").tempdir_in("/tmp").unwrap();
+        Sandbox::below(Path::new("/tmp"))
+    }
+
+    /// In memory where there is room: for tests that make hundreds of databases, which are a thousand files each.
+    #[allow(clippy::unnecessary_cast, reason = "the types differ between systems")]
+    pub fn in_memory() -> Sandbox {
+        let shm = Path::new("/dev/shm");
+        #[allow(clippy::unnecessary_cast, reason = "macOS has other types here")]
+        let is_roomy = nix::sys::statvfs::statvfs(shm)
+            .is_ok_and(|it| it.blocks_available() as u64 * it.fragment_size() as u64 >= 2 << 30);
+        Sandbox::below(if is_roomy { shm } else { Path::new("/tmp") })
+    }
+
+    fn below(parent: &Path) -> Sandbox {
+        let dir = tempfile::Builder::new().prefix("dbr-").tempdir_in(parent).unwrap();
         let sandbox = Sandbox { dir };
         for (path, name) in [
             (sandbox.dir(), ""),
@@ -155,17 +169,42 @@ impl Sandbox {
         self.server_with(Options::default())
     }
 
+    /// One that listens on a port of 127.0.0.1 as well.
+    pub fn listening_server(&self, options: Options) -> TestServer {
+        // a port that is free now may be somebody's when the server takes it
+        (0..5)
+            .find_map(|_| {
+                let port = free_port();
+                let mut options = options.clone();
+                for (name, value) in [("listen_addresses", "127.0.0.1"), ("port", &port.to_string())] {
+                    options.settings.push((name.into(), value.into()));
+                }
+                self.try_server_with(options).ok()
+            })
+            .expect("a server that listens")
+    }
+
     pub fn server_with(&self, options: Options) -> TestServer {
+        self.try_server_with(options).unwrap()
+    }
+
+    fn try_server_with(&self, options: Options) -> Result<TestServer, ServerError> {
         let runtime = runtime();
         let options = Options {
             bin_dir: pg_bin(),
             temp_dir: Some(self.server_dir()),
             ..options
         };
-        let server = runtime.block_on(Server::start(&options)).unwrap();
+        let server = runtime.block_on(Server::start(&options))?;
         let database = Database::connect(&server.url());
-        TestServer { database, server }
+        Ok(TestServer { database, server })
     }
+}
+
+/// A port of 127.0.0.1 on which nobody listens.
+pub fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
 }
 
 /// A server, with a connection to its database `postgres`.
@@ -177,6 +216,25 @@ pub struct TestServer {
 impl TestServer {
     pub fn url(&self) -> String {
         self.server.url()
+    }
+
+    pub fn port(&self) -> u16 {
+        self.server.config().get_ports()[0]
+    }
+
+    pub fn data_dir(&self) -> PathBuf {
+        self.server.data_dir()
+    }
+
+    /// The directory of its socket.
+    pub fn socket_dir(&self) -> PathBuf {
+        self.value("show unix_socket_directories").into()
+    }
+
+    /// The user and the group that it runs as.
+    pub fn account(&self) -> (u32, u32) {
+        let meta = fs::metadata(self.data_dir()).unwrap();
+        (meta.uid(), meta.gid())
     }
 
     /// psql, beside which are the other programs of the server's version.

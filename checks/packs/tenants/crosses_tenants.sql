@@ -10,8 +10,8 @@
 -- link = ["link_name", "child_id", "child_tenant_id", "parent_id", "parent_tenant_id"]
 -- ///
 --
--- A row without a tenant that refers to one with a tenant, or the other way, is a finding as well.
+-- A row without a tenant is shared by all, or is an error that without_tenant tells of.
 select link_name, child_id, child_tenant_id, parent_id, parent_tenant_id
 from link
-where child_tenant_id is distinct from parent_tenant_id
+where child_tenant_id <> parent_tenant_id
 order by link_name, child_id;

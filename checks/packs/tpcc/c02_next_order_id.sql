@@ -6,7 +6,8 @@
 -- tags     = ["tpcc"]
 -- ///
 --
--- Clause 3.3.2.2. The second part is for districts that have new orders. Orders in a district that is not there break it as well.
+-- Clause 3.3.2.2. The second part is for districts that have new orders. Orders in a district that is not there break
+-- it as well.
 select w_id, d_id, d.d_next_o_id, o.o_id_max, n.no_o_id_max
 from (select d_w_id as w_id, d_id, d_next_o_id from district) as d
 full join (

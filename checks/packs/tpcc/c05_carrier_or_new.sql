@@ -6,7 +6,8 @@
 -- tags     = ["tpcc"]
 -- ///
 --
--- Clause 3.3.2.5: O_CARRIER_ID is null if and only if there is a row in NEW-ORDER. A new order without an order breaks it as well.
+-- Clause 3.3.2.5: O_CARRIER_ID is null if and only if there is a row in NEW-ORDER. A new order without an order
+-- breaks it as well.
 select w_id, d_id, o_id, o.o_carrier_id, n.is_new is not null as is_new
 from (select o_w_id as w_id, o_d_id as d_id, o_id, o_carrier_id, true as is_there from orders) as o
 full join (

@@ -6,8 +6,8 @@
 -- tags     = ["tpcc"]
 -- ///
 --
--- Clause 3.3.2.6. An order that has lost all of its lines has nothing to compare its count with, and NULL <> 5 is not true: the join is a full one, and the comparison knows
--- NULL.
+-- Clause 3.3.2.6. An order that has lost all of its lines has nothing to compare its count with, and NULL <> 5 is not
+-- true: the join is a full one, and the comparison knows NULL.
 select w_id, d_id, o_id, o.o_ol_cnt, l.lines
 from (select o_w_id as w_id, o_d_id as d_id, o_id, o_ol_cnt from orders) as o
 full join (

@@ -6,7 +6,8 @@
 -- tags     = ["tpcc"]
 -- ///
 --
--- Clause 3.3.2.7: OL_DELIVERY_D is null if and only if O_CARRIER_ID is. Of a line without an order the carrier is unknown: clause 6 finds it.
+-- Clause 3.3.2.7: OL_DELIVERY_D is null if and only if O_CARRIER_ID is. Of a line without an order the carrier is
+-- unknown: clause 6 finds it.
 select
     l.ol_w_id as w_id,
     l.ol_d_id as d_id,

@@ -7,8 +7,8 @@
 -- timeout  = "10m"
 -- ///
 --
--- Clause 3.3.2.10: sum(OL_AMOUNT) of delivered lines - sum(H_AMOUNT). A customer pays at any warehouse; the payment counts where he is at home (H_C_W_ID, H_C_D_ID). What
--- belongs to a customer who is not there breaks it as well.
+-- Clause 3.3.2.10: sum(OL_AMOUNT) of delivered lines - sum(H_AMOUNT). A customer pays at any warehouse; the payment
+-- counts where he is at home (H_C_W_ID, H_C_D_ID). What belongs to a customer who is not there breaks it as well.
 select
     w_id,
     d_id,

@@ -7,8 +7,9 @@
 -- requires = { predicate = "not exists (select from district where d_next_o_id <> 3001)" }
 -- ///
 --
--- Clause 3.3.2.11: count(ORDER) - count(NEW-ORDER) = 2100. True of the initial population only, since every delivery turns a new order into one that isn't. So it is run
--- only as long as no district has taken an order: each still has 3001 for the next one (clause 4.3.3.1). Otherwise it is skipped.
+-- Clause 3.3.2.11: count(ORDER) - count(NEW-ORDER) = 2100. True of the initial population only, since every delivery
+-- turns a new order into one that isn't. So it is run only as long as no district has taken an order: each still has
+-- 3001 for the next one (clause 4.3.3.1). Otherwise it is skipped.
 select w_id, d_id, coalesce(o.orders, 0) as orders, coalesce(n.new_orders, 0) as new_orders
 from (select d_w_id as w_id, d_id from district) as d
 full join (

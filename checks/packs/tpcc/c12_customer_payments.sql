@@ -7,7 +7,8 @@
 -- timeout  = "10m"
 -- ///
 --
--- Clause 3.3.2.12: sum(OL_AMOUNT) of delivered lines. What was delivered to a customer who is not there breaks it as well.
+-- Clause 3.3.2.12: sum(OL_AMOUNT) of delivered lines. What was delivered to a customer who is not there breaks it as
+-- well.
 select
     w_id,
     d_id,

@@ -4,9 +4,9 @@ use std::fmt::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use super::{DATABASE, PORT, USER};
+use super::{DATABASE, USER};
 
-pub(super) fn url(socket_dir: &Path) -> String {
+pub(super) fn url(socket_dir: &Path, port: u16) -> String {
     let mut url = format!("postgresql://{USER}@/{DATABASE}?host=");
     for &byte in socket_dir.as_os_str().as_bytes() {
         match byte {
@@ -19,7 +19,7 @@ pub(super) fn url(socket_dir: &Path) -> String {
         }
     }
     // Said even though it is the default: PGPORT in the environment must not change it.
-    let _ = write!(url, "&port={PORT}");
+    let _ = write!(url, "&port={port}");
     url
 }
 
@@ -52,18 +52,18 @@ mod tests {
     #[test]
     fn url_is_understood_by_the_client() {
         for dir in ["/tmp/db-race-1-abc", "/tmp/with space & 100%/é/x"] {
-            let config: tokio_postgres::Config = url(Path::new(dir)).parse().unwrap();
+            let config: tokio_postgres::Config = url(Path::new(dir), 5433).parse().unwrap();
             assert_eq!(config.get_hosts(), [Host::Unix(dir.into())]);
             assert_eq!(config.get_user(), Some(USER));
             assert_eq!(config.get_dbname(), Some(DATABASE));
-            assert_eq!(config.get_ports(), [PORT]);
+            assert_eq!(config.get_ports(), [5433]);
         }
     }
 
     #[test]
     fn url_stays_readable() {
         assert_eq!(
-            url(Path::new("/tmp/db-race-1-abc")),
+            url(Path::new("/tmp/db-race-1-abc"), 5432),
             "postgresql://postgres@/postgres?host=/tmp/db-race-1-abc&port=5432"
         );
     }

@@ -69,7 +69,7 @@ pub use error::ServerError;
 const USER: &str = "postgres";
 /// The database that every new server has.
 const DATABASE: &str = "postgres";
-/// The port is a part of the socket's name only; nothing listens on it.
+/// The port is a part of the socket's name only; nothing listens on it unless the settings say so.
 const PORT: u16 = 5432;
 
 /// What to ask of a throwaway server.
@@ -102,6 +102,14 @@ impl Default for Options {
     }
 }
 
+impl Options {
+    /// The port that the server will have.
+    fn port(&self) -> u16 {
+        let named = self.settings.iter().rev().find(|(name, _)| name == "port");
+        named.and_then(|(_, port)| port.parse().ok()).unwrap_or(PORT)
+    }
+}
+
 /// How long the parts of a start took.
 #[derive(Clone, Copy, Debug)]
 pub struct StartTimes {
@@ -121,6 +129,7 @@ pub struct Server {
     instance: Instance,
     binaries: Binaries,
     postmaster_pid: u32,
+    port: u16,
     times: StartTimes,
 }
 
@@ -141,7 +150,7 @@ impl Server {
         let command = postmaster::command(&prepared.binaries, &prepared.account, prepared.instance.dir(), options);
         let postmaster_pid = prepared.instance.start_postmaster(command)?;
 
-        if let Err(error) = postmaster::wait_until_ready(&mut prepared.instance).await {
+        if let Err(error) = postmaster::wait_until_ready(&mut prepared.instance, options.port()).await {
             // If it was the template's fault, the next start must not meet it again.
             if prepared.data_source != DataSource::Initdb {
                 prepared.template.discard();
@@ -154,6 +163,7 @@ impl Server {
             instance: prepared.instance,
             binaries: prepared.binaries,
             postmaster_pid,
+            port: options.port(),
             times: StartTimes {
                 prepare: prepared.prepare,
                 data: prepared.data,
@@ -170,13 +180,13 @@ impl Server {
             .user(USER)
             .dbname(DATABASE)
             .host_path(self.instance.dir().socket_dir())
-            .port(PORT);
+            .port(self.port);
         config
     }
 
     /// The connection string, as `psql` and other clients take it.
     pub fn url(&self) -> String {
-        address::url(self.instance.dir().socket_dir())
+        address::url(self.instance.dir().socket_dir(), self.port)
     }
 
     /// The shell command that opens `psql` on this server.

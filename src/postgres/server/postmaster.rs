@@ -93,7 +93,7 @@ fn settings(dir: &RunDir, options: &Options) -> Vec<(String, String)> {
 }
 
 /// Returns when a session can be opened.
-pub(super) async fn wait_until_ready(instance: &mut Instance) -> Result<(), ServerError> {
+pub(super) async fn wait_until_ready(instance: &mut Instance, port: u16) -> Result<(), ServerError> {
     let deadline = Instant::now() + READY_AT_MOST;
     let mut last_error = None;
     while Instant::now() < deadline {
@@ -104,7 +104,7 @@ pub(super) async fn wait_until_ready(instance: &mut Instance) -> Result<(), Serv
         // Asking the file first spares the server sessions that it would have to refuse, and the
         // log their complaints.
         if says_ready(instance.dir()) {
-            match timeout(CONNECT_AT_MOST, connect(instance.dir())).await {
+            match timeout(CONNECT_AT_MOST, connect(instance.dir(), port)).await {
                 Ok(Ok(())) => return Ok(()),
                 Ok(Err(error)) => last_error = Some(error),
                 Err(_) => {}
@@ -126,12 +126,12 @@ fn says_ready(dir: &RunDir) -> bool {
         .is_some_and(|status| status.trim() == "ready")
 }
 
-async fn connect(dir: &RunDir) -> Result<(), tokio_postgres::Error> {
+async fn connect(dir: &RunDir, port: u16) -> Result<(), tokio_postgres::Error> {
     let (client, connection) = tokio_postgres::Config::new()
         .user(USER)
         .dbname(DATABASE)
         .host_path(dir.socket_dir())
-        .port(PORT)
+        .port(port)
         .connect(NoTls)
         .await?;
     drop(client);

@@ -120,6 +120,20 @@ fn crls(settings: &TlsSettings) -> Result<Vec<rustls::pki_types::CertificateRevo
     settings.crl.as_deref().map_or(Ok(Vec::new()), files::revocations)
 }
 
+fn in_words(why: &CertificateError) -> String {
+    let words = match why {
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => "it has expired",
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => "it is not valid yet",
+        CertificateError::Revoked => "it was revoked",
+        CertificateError::UnknownRevocationStatus => "the revocation list (sslcrl) says nothing of its authority",
+        CertificateError::ExpiredRevocationList | CertificateError::ExpiredRevocationListContext { .. } => {
+            "the revocation list (sslcrl) is out of date"
+        }
+        other => return other.to_string(),
+    };
+    words.into()
+}
+
 /// What rustls has to say of a failure, without its wrappings.
 fn explain(error: &io::Error) -> String {
     let inner = error.get_ref().and_then(|e| e.downcast_ref::<rustls::Error>());
@@ -130,7 +144,9 @@ fn explain(error: &io::Error) -> String {
                 None => format!("the server's certificate is not accepted: {}", other.0),
             }
         }
-        Some(rustls::Error::InvalidCertificate(why)) => format!("the server's certificate is not accepted: {why}"),
+        Some(rustls::Error::InvalidCertificate(why)) => {
+            format!("the server's certificate is not accepted: {}", in_words(why))
+        }
         Some(other) => other.to_string(),
         None if error.kind() == io::ErrorKind::UnexpectedEof => "the server closed the connection".into(),
         None => error.to_string(),

@@ -56,7 +56,11 @@ impl Verifier {
                     builder = builder.with_crls(revocations).enforce_revocation_expiration();
                 }
                 let built = builder.build();
-                Some(built.map_err(|error| format!("the certificate revocation list cannot be used: {error}"))?)
+                Some(built.map_err(|error| {
+                    format!(
+                        "the certificate revocation list (sslcrl) cannot be used; it must be one of version 2: {error}"
+                    )
+                })?)
             }
         };
         Ok(Verifier {
@@ -109,7 +113,7 @@ impl ServerCertVerifier for Verifier {
         if self.checks >= Checks::Chain {
             self.chain(certificate, intermediates, name, now)
                 .map_err(|error| match error {
-                    Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
+                    Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature) => {
                         refusal("no certificate of the root file (sslrootcert) has signed the server's certificate")
                     }
                     other => other,

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::{Pack, Relation};
+use super::Pack;
 use crate::bundled::Folder;
 use crate::source::{Diagnostic, FileError, Source, nearest};
 use crate::verify::check::{Expression, Map, MappedRelation};
@@ -247,15 +247,20 @@ fn give(source: &Source, pack: &Pack, map: &Relations, check: &mut Check) -> Res
     for relation in pack.relations.iter().filter(|r| check.needs.contains_key(&r.name)) {
         let wanted = &check.needs[&relation.name];
         let Some(mapped) = map.get(&relation.name) else {
-            missing.push(format!("[map.{}] ({})", relation.name, wanted.join(", ")));
+            missing.push(format!("[map.{}] with {}", relation.name, wanted.join(", ")));
             continue;
         };
-        let mut columns = Vec::new();
-        for column in wanted {
-            match mapped.columns.get(column) {
-                Some(expression) => columns.push((column.as_str(), expression)),
-                None => missing.push(lacking(relation, column)),
-            }
+        let columns: Vec<_> = wanted
+            .iter()
+            .filter_map(|column| Some((column.as_str(), mapped.columns.get(column)?)))
+            .collect();
+        let lacking: Vec<&str> = wanted
+            .iter()
+            .filter(|c| !mapped.columns.contains_key(*c))
+            .map(|c| &**c)
+            .collect();
+        if !lacking.is_empty() {
+            missing.push(format!("{} in [map.{}]", lacking.join(", "), relation.name));
         }
         relations.push(MappedRelation {
             name: &relation.name,
@@ -274,15 +279,9 @@ fn give(source: &Source, pack: &Pack, map: &Relations, check: &mut Check) -> Res
     if missing.is_empty() {
         check.map = (!relations.is_empty()).then(|| Map::new(source, &relations));
     } else {
-        check.missing = Some(format!("{} doesn't map {}", source.name, missing.join(", ")));
+        check.missing = Some(format!("{} lacks {}", source.name, missing.join("; ")));
     }
     Ok(())
-}
-
-/// `` `hold_id` in [map.booking] (the hold it was made from) ``.
-fn lacking(relation: &Relation, column: &str) -> String {
-    let meaning = relation.column(column).map_or("", |c| &*c.meaning);
-    format!("`{column}` in [map.{}] ({meaning})", relation.name)
 }
 
 #[cfg(test)]
@@ -324,14 +323,10 @@ mod tests {
     fn what_is_missing_is_said() {
         let checks = read(SLOTS).unwrap();
         let missing = |id: &str| of(&checks, id).missing.clone().unwrap_or_default();
-        assert_eq!(
-            missing("booking.slot_overbooked"),
-            "m.toml doesn't map `taken` in [map.slot] (how much the counter says is taken)"
-        );
+        assert_eq!(missing("booking.slot_overbooked"), "m.toml lacks taken in [map.slot]");
         assert_eq!(
             missing("booking.slot_counter_differs"),
-            "m.toml doesn't map [map.booking] (resource_id, starts_at, party, is_active), \
-             `taken` in [map.slot] (how much the counter says is taken)"
+            "m.toml lacks [map.booking] with resource_id, starts_at, party, is_active; taken in [map.slot]"
         );
     }
 

@@ -63,6 +63,9 @@ pub struct Relation {
     pub names: Vec<String>,
     /// An example of what it is read from, where no single table of the user's will be it.
     pub example: Option<String>,
+    /// Names of the states of its rows, where the user's table has other rows as well.
+    #[serde(default)]
+    pub states: Vec<String>,
     /// Whether it is many of the user's tables together.
     pub gather: Option<Gather>,
     /// Its columns.
