@@ -13,6 +13,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use super::case::{cases, database, database_name};
 use super::escape::visible;
 use super::{Race, Report};
+use crate::audit::AuditResult;
 use crate::outcome::Outcome;
 use crate::scenario::Figure;
 use crate::verdict::{Judged, State, check_rule};
@@ -59,6 +60,9 @@ pub fn write(report: &Report, exit_code: u8, run: &str, out: &mut impl Write) ->
         }
     }
     of_databases(&mut metrics, report);
+    if let Some(audit) = &report.audit {
+        of_audit(&mut metrics, audit);
+    }
     if let Some(race) = &report.race {
         of_race(&mut metrics, report, race);
     }
@@ -66,15 +70,12 @@ pub fn write(report: &Report, exit_code: u8, run: &str, out: &mut impl Write) ->
 }
 
 fn of_run(metrics: &mut Metrics, report: &Report, exit_code: u8) {
-    let begun = humantime::parse_rfc3339_weak(&report.started_at).ok();
-    let begun = begun
-        .and_then(|at| at.duration_since(UNIX_EPOCH).ok())
-        .unwrap_or_default();
+    let begun = seconds(&report.started_at).unwrap_or_default();
     let took = Duration::from_millis(report.duration_ms);
     let at = [("command", report.command), ("version", report.version)];
     metrics.add("db_race_run_info", "What was run.", &at, 1.0);
     let help = "When the run ended, in seconds since 1970.";
-    metrics.add("db_race_run_timestamp_seconds", help, &[], (begun + took).as_secs_f64());
+    metrics.add("db_race_run_timestamp_seconds", help, &[], begun + took.as_secs_f64());
     metrics.add(
         "db_race_run_duration_seconds",
         "How long the run took.",
@@ -96,6 +97,12 @@ fn of_run(metrics: &mut Metrics, report: &Report, exit_code: u8) {
             is,
         );
     }
+}
+
+/// RFC 3339 as seconds since 1970.
+fn seconds(at: &str) -> Option<f64> {
+    let at = humantime::parse_rfc3339_weak(at).ok()?;
+    Some(at.duration_since(UNIX_EPOCH).ok()?.as_secs_f64())
 }
 
 fn of_check(metrics: &mut Metrics, report: &Report, check: &CheckResult, on: &str) {
@@ -144,6 +151,53 @@ fn of_databases(metrics: &mut Metrics, report: &Report) {
         let held = found.snapshots.iter().map(|s| s.held_ms).fold(0.0, f64::max);
         let help = "The longest time that a snapshot was held.";
         metrics.add("db_race_snapshot_held_seconds", help, &on, held / 1e3);
+    }
+}
+
+fn of_audit(metrics: &mut Metrics, audit: &AuditResult) {
+    for check in &audit.checks {
+        let (id, on) = (visible(&check.subject.check), visible(&check.subject.database));
+        let labels = [("check", id.as_ref()), ("database", on.as_ref())];
+        let counts = &check.counts;
+        for (name, help, n) in [
+            (
+                "db_race_audit_open",
+                "Findings that are open and not waived.",
+                counts.open,
+            ),
+            (
+                "db_race_audit_new",
+                "Of these, those that no run before has seen.",
+                counts.new,
+            ),
+            (
+                "db_race_audit_came_back",
+                "Of these, those that had been fixed.",
+                counts.came_back,
+            ),
+            (
+                "db_race_audit_fixed",
+                "Findings that were looked for and are gone.",
+                counts.fixed,
+            ),
+            (
+                "db_race_audit_waived",
+                "Findings that somebody answers for.",
+                counts.waived,
+            ),
+            (
+                "db_race_audit_not_looked_at",
+                "Findings that were open, and that nobody looked for.",
+                counts.not_looked_at,
+            ),
+        ] {
+            metrics.add(name, help, &labels, n as f64);
+        }
+        let since = check.oldest_open_since.map(|at| at.to_string());
+        if let Some(since) = since.and_then(|at| seconds(&at)) {
+            let help = "Since when the oldest finding is open that is not waived, in seconds since 1970.";
+            metrics.add("db_race_audit_oldest_open_timestamp_seconds", help, &labels, since);
+        }
     }
 }
 

@@ -277,11 +277,13 @@ fn a_network_that_says_nothing_any_more_ends_an_audit_in_time() {
     world.server.exec("update item set stock = 1");
     let holder = world.connect(&world.server.url());
     holder.exec("begin; lock table item");
-    let run = world.sandbox.start(&format!("{} --timeout 1s", world.words()));
+    let run = world
+        .sandbox
+        .start(&format!("{} --timeout 1s --only shop.1", world.words()));
     let waits = "(select count(*) from pg_stat_activity where application_name = 'db-race/verify' and wait_event_type = 'Lock') > 0";
     wait_until("a check waits", Duration::from_secs(20), || world.server.is(waits));
     world.proxy.swallow();
-    let run = run.wait_at_most(Duration::from_secs(240)).exits(3);
+    let run = run.wait_at_most(Duration::from_secs(120)).exits(3);
     assert!(ids(&run.json()["audit"], "fixed").is_empty(), "{run}");
     world.proxy.restore();
     holder.exec("rollback");

@@ -11,6 +11,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod audit;
 mod files;
 mod github;
 mod page;

@@ -15,6 +15,8 @@ use crate::verify::{DatabaseResult, Options, Snapshot, VerifyError};
 
 /// A connection that can't begin within this, a pooler's queue perhaps, is done without.
 const JOIN_WITHIN: Duration = Duration::from_secs(5);
+/// What a short statement's answer takes at the most.
+const ANSWER_MAX: Duration = Duration::from_secs(10);
 
 /// A server that ends long or idle transactions by itself would take the snapshot away: each check has a limit of its own. What is sent
 /// aside could be of any size. Keys must be the same whoever asks. Rows that a policy hides would make a check hold that doesn't, so that
@@ -230,8 +232,8 @@ pub(super) async fn join(target: &Target, id: &str) -> Result<Worker, String> {
 }
 
 /// Exports the snapshot that a worker has, for those that come later.
-pub(super) async fn export(client: &Client) -> Result<String, tokio_postgres::Error> {
-    let rows = rows(client, "SELECT pg_catalog.pg_export_snapshot()").await?;
+pub(super) async fn export(client: &Client) -> Result<String, String> {
+    let rows = answered(rows(client, "SELECT pg_catalog.pg_export_snapshot()")).await?;
     Ok(rows.into_iter().flatten().flatten().next().unwrap_or_default())
 }
 
@@ -239,13 +241,23 @@ pub(super) async fn export(client: &Client) -> Result<String, tokio_postgres::Er
 pub(super) async fn release(workers: &[Worker]) -> Option<i64> {
     const AGE: &str = "SELECT age(backend_xmin) FROM pg_catalog.pg_stat_activity WHERE pid = pg_backend_pid()";
     let age = match workers.first() {
-        Some(worker) => rows(&worker.connection, AGE).await.ok(),
+        Some(worker) => answered(rows(&worker.connection, AGE)).await.ok(),
         None => None,
     };
     // the server rolls back when the connection ends, too
-    let ends = workers.iter().map(|worker| worker.connection.batch_execute("ROLLBACK"));
+    let ends = workers
+        .iter()
+        .map(|worker| answered(worker.connection.batch_execute("ROLLBACK")));
     futures_util::future::join_all(ends).await;
     age?.into_iter().flatten().flatten().next()?.parse().ok()
+}
+
+/// What answers short statements; an error is in words. A network that swallows all that is sent would keep one waiting for ever.
+pub(super) async fn answered<T>(work: impl Future<Output = Result<T, tokio_postgres::Error>>) -> Result<T, String> {
+    match timeout(ANSWER_MAX, work).await {
+        Ok(done) => done.map_err(|error| explain(&error)),
+        Err(_) => Err(format!("no answer within {} s", ANSWER_MAX.as_secs())),
+    }
 }
 
 /// The rows of statements, as text.
@@ -267,7 +279,7 @@ pub(super) async fn conflict_advice(target: &Target) -> String {
     const SETTINGS: &str =
         "SELECT current_setting('max_standby_streaming_delay'), current_setting('hot_standby_feedback')";
     let found = match target.connect("verify").await {
-        Ok(connection) => rows(&connection, SETTINGS).await.ok(),
+        Ok(connection) => answered(rows(&connection, SETTINGS)).await.ok(),
         Err(_) => None,
     };
     let found = found

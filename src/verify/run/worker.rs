@@ -13,7 +13,7 @@ use super::case::Case;
 use super::judge::without_values;
 use super::limit::{Ending, within};
 use super::look::{self, Look, Seen, Trouble};
-use super::snapshot::{self, Worker};
+use super::snapshot::{self, Worker, answered};
 use super::{Env, Snapshots};
 use crate::postgres::{explain, lost};
 use crate::verify::Check;
@@ -85,13 +85,13 @@ impl Shift<'_> {
                     let begun = if is_ready {
                         Ok(())
                     } else {
-                        client.batch_execute(look::SAVEPOINT).await
+                        answered(client.batch_execute(look::SAVEPOINT)).await
                     };
                     is_ready = true;
                     match begun {
                         Ok(()) => self.one(mine, task).await,
-                        Err(error) => {
-                            self.lose(task, explain(&error));
+                        Err(why) => {
+                            self.lose(task, why);
                             false
                         }
                     }
@@ -109,14 +109,14 @@ impl Shift<'_> {
                 }
                 Next::Wait => {
                     // what the last one has locked is free for others
-                    let is_alive = !is_ready || client.batch_execute(look::ROLLBACK).await.is_ok();
+                    let is_alive = !is_ready || answered(client.batch_execute(look::ROLLBACK)).await.is_ok();
                     self.board.wait_while(|board| board.is_idle(self.is_shared)).await;
                     is_alive
                 }
                 Next::Nothing => {
                     if is_ready {
                         // after an error the transaction answers nothing else
-                        let _ = client.batch_execute(look::ROLLBACK).await;
+                        let _ = answered(client.batch_execute(look::ROLLBACK)).await;
                     }
                     return worker;
                 }
@@ -129,9 +129,9 @@ impl Shift<'_> {
     }
 
     /// Not in a savepoint.
-    async fn export(&self, client: &Client, is_ready: bool) -> Result<String, tokio_postgres::Error> {
+    async fn export(&self, client: &Client, is_ready: bool) -> Result<String, String> {
         if is_ready {
-            client.batch_execute(look::RELEASE).await?;
+            answered(client.batch_execute(look::RELEASE)).await?;
         }
         snapshot::export(client).await
     }
