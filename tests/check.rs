@@ -109,8 +109,6 @@ fn a_check_is_tried_on_what_it_must_find_and_on_what_it_must_not() {
     );
     fixture("negative.ok", "-- finds: []\ninsert into t values (5, 0)");
     // what a session does while the check runs
-    write("open", "select pid as id from pg_stat_activity where state = 'idle in transaction' and application_name = 'db-race/fixture'
-        and current_setting('race.wanted') = 'yes'");
     sandbox.write(
         "c/open.sql",
         &check(
@@ -133,7 +131,6 @@ fn a_check_is_tried_on_what_it_must_find_and_on_what_it_must_not() {
         "young",
         "-- finds: [[\"2\"]]\n-- pending: [[\"3\"]]\ninsert into t values (2, 0, '2020-01-01'), (3, 0, now())",
     );
-    write("skipped", "select id from t where false");
     sandbox.write(
         "c/skipped.sql",
         &check("c.skipped", "-- run_on = \"standby\"\n", "select 1 as id"),
