@@ -23,7 +23,7 @@ pub(super) fn write<W: Write>(paper: &mut Paper<'_, W>, report: &Report, audit: 
             &format!("{} ({})", check.reason.as_deref().unwrap_or_default(), check.file),
         )?;
     }
-    let row = |finding: &AuditFinding| {
+    let line = |finding: &AuditFinding| {
         let same = |found: &&Finding, key: &[String]| {
             key.iter()
                 .zip(&found.key)
@@ -32,12 +32,15 @@ pub(super) fn write<W: Write>(paper: &mut Paper<'_, W>, report: &Report, audit: 
         let check = report.checks.iter().find(|check| {
             let database = report.databases.get(check.database).map(crate::audit::database_name);
             check.id == finding.subject.check && database.as_ref() == Some(&finding.subject.database)
-        })?;
-        check
+        });
+        let Some(check) = check else {
+            return shown(&finding.key, &[], None);
+        };
+        let found = check
             .findings
             .iter()
-            .find(|found| !found.pending && same(found, &check.key))
-            .map(|found| &found.row)
+            .find(|found| !found.pending && same(found, &check.key));
+        shown(&finding.key, &check.key, found.map(|found| &found.row))
     };
     let kinds: [(&str, &[AuditFinding]); 7] = [
         ("new", &audit.new),
@@ -59,7 +62,7 @@ pub(super) fn write<W: Write>(paper: &mut Paper<'_, W>, report: &Report, audit: 
                     paper.line(2, &subject)?;
                     let mut table = Table::new();
                     for finding in group.iter().take(SHOWN_MAX) {
-                        table.row([shown(&finding.key, row(finding)), told(kind, finding)]);
+                        table.row([line(finding), told(kind, finding)]);
                     }
                     paper.table(4, table)?;
                     if group.len() > SHOWN_MAX {
@@ -116,17 +119,13 @@ fn named(subject: &Subject, several: bool) -> String {
 
 type Row = Vec<(String, Option<String>)>;
 
-/// The key, then what else the row has.
-fn shown(key: &Key, row: Option<&Row>) -> String {
+/// The key, in the check's order where that is known, then what else the row has.
+fn shown(key: &Key, order: &[String], row: Option<&Row>) -> String {
     let pair = |(column, value): (&String, &Option<String>)| format!("{column}={}", value.as_deref().unwrap_or("NULL"));
-    let mut parts: Vec<String> = match row {
-        Some(row) => row
-            .iter()
-            .filter(|(c, _)| key.contains_key(c))
-            .map(|(c, v)| pair((c, v)))
-            .collect(),
-        None => key.iter().map(pair).collect(),
-    };
+    let place = |column: &String| order.iter().position(|c| c == column).unwrap_or(order.len());
+    let mut columns: Vec<(&String, &Option<String>)> = key.iter().collect();
+    columns.sort_by_key(|(column, _)| place(column));
+    let mut parts: Vec<String> = columns.into_iter().map(pair).collect();
     if parts.is_empty() {
         parts.push("(the check has no key)".into());
     }
@@ -200,7 +199,7 @@ pub fn write_history(history: &History, style: Style, out: &mut impl Write) -> i
         for open in &history.open {
             table.row([
                 named(&open.subject, several),
-                shown(&open.key, None),
+                shown(&open.key, &[], None),
                 age(Duration::from_secs(open.open_s)),
                 open.first_seen.to_string(),
                 open.times_seen.to_string(),
