@@ -1,6 +1,6 @@
 //! Checks with a memory: what is new, what is still open, what was fixed.
 //!
-//! [`diff`] decides that and [`compare`] puts it together with waivers; both are pure. [`store`] remembers, [`overlap`] keeps a second run
+//! [`diff`] decides that and [`mod@compare`] puts it together with waivers; both are pure. [`store`] remembers, [`overlap`] keeps a second run
 //! out, [`notify`] tells others.
 
 pub mod compare;
