@@ -1,7 +1,7 @@
 //! Telling others: the heartbeat of a health-check service, and a webhook.
 //!
 //! The addresses are secrets, because who knows one can post to it: they are in no message, no memory and no report. Nothing here changes
-//! what a run comes to, and everything ends within a minute or so (`TOTAL_MAX`).
+//! what a run comes to, and everything ends within seconds (`TOTAL_MAX`).
 
 mod address;
 mod message;
