@@ -17,6 +17,7 @@ mod inspect;
 mod judge;
 mod limit;
 mod look;
+mod order;
 mod require;
 mod snapshot;
 mod sql;
@@ -282,6 +283,9 @@ async fn on_snapshot(
         only,
     };
     let count = shared.workers.len();
+    if count > 1 && tasks.len() > count {
+        order::longest_first(&shared.workers[0].connection, env, &facts.taken_at, &mut tasks).await;
+    }
     let shift = Shift {
         env,
         on: &on,

@@ -1,0 +1,77 @@
+//! Which checks come first: those that the planner takes for the longest.
+//!
+//! With several workers the last check to end is what the others wait for at the end, so it had better not be a long one.
+
+use std::time::{Duration, Instant};
+
+use tokio_postgres::Client;
+
+use super::Env;
+use super::board::Task;
+use super::look::{self, Look};
+use super::snapshot::answered;
+
+/// Planning one check may take so long; what takes longer is a long one.
+const PLAN_MAX: Duration = Duration::from_millis(100);
+/// Planning all of them. Those that are left come after those that were planned.
+const ALL_MAX: Duration = Duration::from_secs(1);
+
+/// Orders tasks by what the planner thinks of them, longest first; what it can't plan keeps its place among the last.
+pub(super) async fn longest_first(client: &Client, env: &Env<'_>, taken_at: &str, tasks: &mut Vec<Task>) {
+    let since = Instant::now();
+    let mut priced: Vec<(f64, Task)> = Vec::new();
+    let is_begun = answered(client.batch_execute(look::SAVEPOINT)).await.is_ok();
+    for task in std::mem::take(tasks) {
+        let look = Look {
+            check: &env.checks[task.check],
+            options: env.options,
+            taken_at,
+            range: None,
+            only: None,
+        };
+        let cost = match is_begun && since.elapsed() < ALL_MAX && !client.is_closed() {
+            true => cost(client, &look).await,
+            false => 0.0,
+        };
+        priced.push((cost, task));
+    }
+    if is_begun {
+        let _ = answered(client.batch_execute(look::RELEASE)).await;
+    }
+    // stable: equals stay in the order of their files
+    priced.sort_by(|(a, _), (b, _)| b.total_cmp(a));
+    tasks.extend(priced.into_iter().map(|(_, task)| task));
+}
+
+/// The planner's estimate of the whole; 0 where it has none.
+async fn cost(client: &Client, look: &Look<'_>) -> f64 {
+    let limit = format!("SET LOCAL statement_timeout = {}", PLAN_MAX.as_millis());
+    let (body, _) = look.check.statement();
+    let plan = async {
+        look::begin(client, look).await?;
+        client.batch_execute(&limit).await?;
+        client.query_typed(&format!("EXPLAIN\n{body}"), &[]).await
+    };
+    let rows = answered(plan).await.unwrap_or_default();
+    let line: Option<String> = rows.first().and_then(|row| row.try_get(0).ok());
+    line.and_then(|line| total_cost(&line)).unwrap_or(0.0)
+}
+
+/// Of `Seq Scan on t  (cost=0.00..35.50 rows=2550 width=4)`: 35.5.
+fn total_cost(line: &str) -> Option<f64> {
+    let (_, costs) = line.rsplit_once("(cost=")?;
+    let (_, total) = costs.split_once("..")?;
+    total.split(' ').next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_plans_first_line_has_the_cost_of_the_whole() {
+        let line = "Seq Scan on \"t(cost=1..2 \"  (cost=0.00..35.50 rows=2550 width=4)";
+        assert_eq!(total_cost(line), Some(35.5));
+        assert_eq!(total_cost("Utility Statement"), None);
+    }
+}
