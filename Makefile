@@ -30,7 +30,7 @@ matrix: postgres
 	@$(CARGO) bench --quiet --bench matrix
 
 bench: postgres
-	@$(CARGO) bench --quiet --bench verdict --bench detection --bench schedules --bench watcher --bench throughput
+	@$(CARGO) bench --quiet --bench verdict --bench detection --bench schedules --bench watcher --bench throughput --bench checks
 
 postgres:
 	@scripts/ensure-postgres
