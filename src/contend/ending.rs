@@ -87,6 +87,7 @@ impl Ending {
         let fields = match failure {
             Failure::Server(fields) => fields,
             Failure::Lost(why) => return Ending::local(Outcome::InDoubt, why),
+            Failure::Unsent(why) => return Ending::local(Outcome::Error, why),
         };
         let owned = |name| fields.get(name).map(String::from);
         let mut said = Said {

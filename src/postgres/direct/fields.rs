@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::postgres::explain;
+use crate::postgres::{explain, lost};
 
 /// The fields of an error or a notice (PostgreSQL documentation, "Error and Notice Message Fields").
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -15,6 +15,8 @@ pub enum Failure {
     Server(Fields),
     /// The connection is gone, so that nobody knows what became of the statement.
     Lost(String),
+    /// Nothing was sent.
+    Unsent(String),
 }
 
 impl Fields {
@@ -69,7 +71,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Failure::Server(fields) => fields.fmt(f),
-            Failure::Lost(why) => f.write_str(why),
+            Failure::Lost(why) | Failure::Unsent(why) => f.write_str(why),
         }
     }
 }
@@ -79,7 +81,11 @@ impl std::error::Error for Failure {}
 impl From<&tokio_postgres::Error> for Failure {
     fn from(error: &tokio_postgres::Error) -> Self {
         let Some(db) = error.as_db_error() else {
-            return Failure::Lost(explain(error));
+            let why = explain(error);
+            return match lost(error) {
+                true => Failure::Lost(why),
+                false => Failure::Unsent(why),
+            };
         };
         let owned = |text: Option<&str>| text.map(String::from);
         let fields = [
