@@ -85,14 +85,12 @@ impl Line {
 
     /// Writes for the session.
     pub(super) fn poll_write(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let mut shared = self.lock();
-        let written = Pin::new(&mut shared.stream).poll_write(cx, bytes)?;
-        // what encrypts holds back what isn't flushed
-        let flushed = Pin::new(&mut shared.stream).poll_flush(cx)?;
-        match (written, flushed) {
-            (Poll::Ready(n), _) => Poll::Ready(Ok(n)),
-            (Poll::Pending, _) => Poll::Pending,
-        }
+        Pin::new(&mut self.lock().stream).poll_write(cx, bytes)
+    }
+
+    /// Sends for the session what encryption still holds back.
+    pub(super) fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.lock().stream).poll_flush(cx)
     }
 }
 

@@ -213,15 +213,9 @@ impl Direct {
             self.write.clear();
             return Err(failure.clone());
         }
-        let mut at = 0;
-        while at < self.write.len() {
-            let Some(line) = &self.line else { break };
-            let written = poll_fn(|cx| line.poll_write(cx, &self.write[at..])).await;
-            match written {
-                Ok(n) if n > 0 => at += n,
-                // the server may have said why before it left: that is read
-                _ => break,
-            }
+        if let Some(line) = &self.line {
+            // where that fails, the server may have said why before it left: that is read
+            let _ = send(line, &self.write).await;
         }
         self.write.clear();
         if self.write.capacity() > KEPT_MAX {
@@ -298,8 +292,10 @@ impl Direct {
                 }
                 let bytes = self.write.split();
                 if let Some(line) = &self.line {
+                    let mut cx = Context::from_waker(Waker::noop());
                     // as short as it is, it fits; if the connection is gone, reading says so
-                    let _ = line.poll_write(&mut Context::from_waker(Waker::noop()), &bytes);
+                    let _ = line.poll_write(&mut cx, &bytes);
+                    let _ = line.poll_flush(&mut cx);
                 }
             }
             // rows beyond the first, ends of statements, settings that have changed, notifications
@@ -348,6 +344,18 @@ fn row(body: &[u8]) -> Option<TextRow> {
         });
     }
     Some(values)
+}
+
+/// Writes all of it, and sees it off.
+async fn send(line: &Line, bytes: &[u8]) -> io::Result<()> {
+    let mut left = bytes;
+    while !left.is_empty() {
+        match poll_fn(|cx| line.poll_write(cx, left)).await? {
+            0 => return Err(io::ErrorKind::WriteZero.into()),
+            n => left = &left[n..],
+        }
+    }
+    poll_fn(|cx| line.poll_flush(cx)).await
 }
 
 /// Adds a message; one that can't be sent, such as one with a zero byte in its text, is not begun.

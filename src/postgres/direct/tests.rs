@@ -125,3 +125,20 @@ async fn what_cannot_be_sent_is_not_begun_and_costs_nobody_the_connection() {
     server.write_all(&ready()).await.unwrap();
     assert_eq!(direct.run(0, &[], false).await, Ok(None));
 }
+
+#[tokio::test]
+async fn a_statement_larger_than_the_stream_holds_is_sent_whole() {
+    let (mut direct, mut server, _line) = direct();
+    let value = "x".repeat(300_000);
+    let serve = async {
+        let mut sent = Vec::new();
+        while !sent.ends_with(b"S\0\0\0\x04") {
+            server.read_buf(&mut sent).await.unwrap();
+        }
+        server.write_all(&ready()).await.unwrap();
+        sent.iter().filter(|byte| **byte == b'x').count()
+    };
+    let values = [Some(value)];
+    let (answer, seen) = tokio::join!(direct.run(0, &values, false), serve);
+    assert_eq!((answer, seen), (Ok(None), 300_000));
+}
