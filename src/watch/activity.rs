@@ -1,5 +1,7 @@
 //! What the backends of the race do, sample by sample.
 
+use std::time::SystemTime;
+
 use tokio_postgres::Row;
 
 /// What a server process does, as far as waiting is concerned.
@@ -8,11 +10,13 @@ pub(super) struct BackendState {
     /// It has a transaction open, and nobody has asked it for anything.
     pub(super) is_idle_in_transaction: bool,
     pub(super) waits_for_a_lock: bool,
+    /// When its statement began, by the server's clock.
+    pub(super) statement: Option<SystemTime>,
 }
 
 /// Other sessions of this database. The function is asked, not the view, which joins it with two tables.
 pub(super) const ACTIVITY: &str = "\
-select pid, starts_with(state, 'idle in transaction'), wait_event_type = 'Lock'
+select pid, starts_with(state, 'idle in transaction'), wait_event_type = 'Lock', query_start
 from pg_catalog.pg_stat_get_activity(null)
 where datid = (select oid from pg_catalog.pg_database where datname = current_database())
   and pid <> pg_catalog.pg_backend_pid()";
@@ -23,6 +27,7 @@ pub(super) fn read(row: &Row) -> (i32, BackendState) {
     let state = BackendState {
         is_idle_in_transaction: is(1),
         waits_for_a_lock: is(2),
+        statement: row.get(3),
     };
     (row.get(0), state)
 }

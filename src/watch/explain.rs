@@ -13,9 +13,6 @@ use super::timeline::Timeline;
 use super::words;
 use crate::postgres::Notices;
 
-/// How long an answer may lie there before it is read.
-const READ_LATE: Duration = Duration::from_millis(5);
-
 /// What is known of a round when it is over.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Evidence<'a> {
@@ -57,10 +54,8 @@ impl Deadlock {
                     .get(&member.pid)
                     .is_some_and(|h| h.contains(&member.blocked_by))
             };
-            // a survivor's notice may have been read before the victim's error was
-            let seen = sightings.iter().find(standing).map(|s| s.at);
-            let at = seen.or_else(|| met.checked_sub(READ_LATE)).unwrap_or(met);
-            member.add_lines(evidence, at, met);
+            let stood = sightings.iter().find(standing).map(|s| s.at);
+            member.add_lines(evidence, stood, met);
         }
         add_holds(&mut self.cycle, &places, &sightings);
         self.mistake = Mistake::of(&self.cycle);
@@ -118,12 +113,13 @@ impl Member {
     }
 
     /// Where it stood: told with the statement that waited, or with the error that it ended in later.
-    fn add_lines(&mut self, evidence: Evidence<'_>, at: Instant, met: Instant) {
-        if let Some(slow) = evidence.notices.slow(self.pid, at, met) {
+    fn add_lines(&mut self, evidence: Evidence<'_>, stood: Option<Instant>, met: Instant) {
+        if let Some(slow) = evidence.notices.in_deadlock(self.pid, stood, met) {
             self.at = slow.context.as_deref().map(functions).unwrap_or_default();
             self.sql = Some(slow.text);
             return;
         }
+        let at = stood.unwrap_or(met);
         let step = evidence.timeline.at(self.pid, at).filter(|s| s.to >= at);
         if let Some(context) = step.and_then(|s| s.context.as_deref()) {
             self.at = functions(context);

@@ -28,6 +28,14 @@ pub(crate) struct Place {
     pub(crate) lock: Option<String>,
 }
 
+impl Place {
+    /// Whether both are the same row.
+    pub(super) fn is_row_of(&self, other: &Place) -> bool {
+        let same = |a: &Option<String>, b: &Option<String>| a.is_some() && a == b;
+        self.oid.is_some() && self.oid == other.oid && (same(&self.row, &other.row) || same(&self.key, &other.key))
+    }
+}
+
 /// The end of a chain of waiters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Root {

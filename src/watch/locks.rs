@@ -164,6 +164,7 @@ impl LockWatch {
                     sample,
                     root,
                     idle,
+                    statement: states.get(pid).and_then(|s| s.statement),
                 },
             );
         }
@@ -219,9 +220,18 @@ impl Seen {
             place = Place { row: None, ..followed };
         }
         let from = waiter.began.unwrap_or(stand.at).min(stand.at);
+        if let Some(wait) = known.map(|i| &mut self.waits[i])
+            && stand.statement.is_some()
+            && wait.statement == stand.statement
+            && wait.place.is_row_of(&place)
+        {
+            wait.waits_again(from, stand);
+            return;
+        }
         self.by_pid.entry(pid).or_default().push(self.waits.len());
         self.waits.push(Wait {
             pid,
+            statement: stand.statement,
             place,
             segments: vec![stand.segment(from)],
         });
@@ -233,8 +243,9 @@ impl Seen {
         let last = &self.waits[last?];
         let holder = self.current(*waiter.holders.first()?)?;
         let just = |wait: &Wait| wait.seen_in(sample) || wait.seen_in(sample.wrapping_sub(1));
-        let (a, b) = (&last.place, &holder.place);
-        let same = a.oid.is_some() && a.oid == b.oid && (a.row == b.row || a.key.is_some() && a.key == b.key);
+        let a = &last.place;
+        let same =
+            a.oid.is_some() && a.oid == holder.place.oid && (a.row == holder.place.row || a.is_row_of(&holder.place));
         (same && just(last) && just(holder)).then(|| a.clone())
     }
 }
@@ -242,6 +253,7 @@ impl Seen {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::SystemTime;
 
     fn waiter(began: Instant, holder: i32, row: Option<&str>) -> Waiter {
         Waiter {
@@ -303,6 +315,31 @@ mod tests {
         // somebody who never stood in that queue holds something else
         watch.record(at(30), HashMap::new(), &HashMap::from([(3, waiter(at(25), 8, None))]));
         assert_eq!(watch.read(|seen| seen.current(3).unwrap().place.relation.clone()), None);
+    }
+
+    #[test]
+    fn who_comes_to_the_head_of_a_queue_for_a_row_still_waits_for_it() {
+        let zero = Instant::now();
+        let at = |ms: u64| zero + Duration::from_millis(ms);
+        let watch = LockWatch::default();
+        let states = |statement: u64| {
+            let state = BackendState {
+                statement: Some(SystemTime::UNIX_EPOCH + Duration::from_secs(statement)),
+                ..BackendState::default()
+            };
+            HashMap::from([(2, state)])
+        };
+        let waits = |began: u64, row| HashMap::from([(2, waiter(at(began), 1, Some(row)))]);
+        let seen = |watch: &LockWatch| watch.read(|seen| seen.waits.len());
+        watch.record(at(20), states(1), &waits(5, "(0,1)"));
+        watch.record(at(40), states(1), &waits(30, "(0,1)"));
+        assert_eq!(seen(&watch), 1);
+        let blocked = watch.blocked(2, at(0), at(60));
+        assert_eq!(blocked, Duration::from_millis(25), "not seen from 20 to 30");
+        watch.record(at(60), states(1), &waits(50, "(0,9)"));
+        assert_eq!(seen(&watch), 2, "another row");
+        watch.record(at(80), states(2), &waits(70, "(0,9)"));
+        assert_eq!(seen(&watch), 3, "another statement");
     }
 
     #[test]

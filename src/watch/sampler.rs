@@ -107,7 +107,7 @@ impl Sampler {
             match self.sample(watch, waited, meets).await {
                 Ok((any, todo)) => {
                     waited = any;
-                    self.look(watch, todo).await;
+                    self.look(watch, asked, todo).await;
                 }
                 // a sample that took too long is left out
                 Err(error) if error.as_db_error().is_some() && !self.connection.is_closed() => {}
@@ -166,9 +166,9 @@ impl Sampler {
     }
 
     /// Looks into the tables; what can't be read stays unknown.
-    async fn look(&self, watch: &LockWatch, todo: Todo) {
+    async fn look(&self, watch: &LockWatch, asked: Instant, todo: Todo) {
         if !todo.cycle.is_empty() {
-            self.sight(watch, todo.cycle).await;
+            self.sight(watch, asked, todo.cycle).await;
         }
         let rows: Vec<(u32, String)> = todo.rows.into_iter().take(ROWS_MAX).collect();
         let keys = rows.iter().map(|(oid, row)| self.rows.key(&self.connection, *oid, row));
@@ -179,19 +179,18 @@ impl Sampler {
         }
     }
 
-    /// Looks at a cycle, while it stands.
-    async fn sight(&self, watch: &LockWatch, cycle: BTreeMap<i32, Vec<i32>>) {
+    /// Looks at a cycle, while it stands; surely it did after the sample was asked for.
+    async fn sight(&self, watch: &LockWatch, asked: Instant, cycle: BTreeMap<i32, Vec<i32>>) {
         let pids: Vec<i32> = cycle.keys().copied().collect();
         let holders = cycle.into_iter().collect();
         let places = watch.read(|seen| {
             let place = |pid: &i32| Some((*pid, seen.current(*pid)?.place.clone()));
             pids.iter().filter_map(place).collect()
         });
-        let at = Instant::now();
         let found = self.rows.locked(&self.connection, &pids).await;
-        let found = found.unwrap_or_else(|_| Sighting::new(at));
+        let found = found.unwrap_or_else(|_| Sighting::new(asked));
         watch.sighted(Sighting {
-            at,
+            at: asked,
             places,
             holders,
             ..found

@@ -8,6 +8,7 @@ use super::graph::Place;
 /// A cycle in a sample.
 #[derive(Clone, Debug)]
 pub(super) struct Sighting {
+    /// When the sample was asked for.
     pub(super) at: Instant,
     /// What each process waits for.
     pub(super) places: HashMap<i32, Place>,

@@ -1,6 +1,6 @@
 //! One wait of one process, and what of it counts.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::graph::{Place, Root};
 
@@ -13,10 +13,13 @@ pub(super) struct Arranged {
     pub(super) closed: Vec<(Instant, Instant)>,
 }
 
-/// One wait of one process, over the samples in which it was seen.
+/// One wait of one process, over the samples in which it was seen. Who comes to the head of a queue for a row waits anew, for
+/// whoever has it now; that is the same wait.
 #[derive(Clone, Debug)]
 pub(super) struct Wait {
     pub(super) pid: i32,
+    /// When its statement began, by the server's clock.
+    pub(super) statement: Option<SystemTime>,
     pub(super) place: Place,
     pub(super) segments: Vec<Segment>,
 }
@@ -42,6 +45,8 @@ pub(super) struct Stand {
     pub(super) sample: usize,
     pub(super) root: Root,
     pub(super) idle: bool,
+    /// When its statement began, by the server's clock.
+    pub(super) statement: Option<SystemTime>,
 }
 
 impl Stand {
@@ -63,6 +68,11 @@ impl Wait {
 
     pub(super) fn seen_in(&self, sample: usize) -> bool {
         self.segments.last().is_some_and(|s| s.samples.1 == sample)
+    }
+
+    /// It waits on, without having got the lock for a moment, at the place where it waited before.
+    pub(super) fn waits_again(&mut self, began: Instant, stand: Stand) {
+        self.segments.push(stand.segment(began));
     }
 
     pub(super) fn go_on(&mut self, stand: Stand) {
