@@ -10,6 +10,8 @@ use super::session::Session;
 use super::tally::PoolTally;
 use crate::postgres::pool::{AcquireError, Lease};
 
+/// A connection that has answered less than this ago is taken to be there.
+const FRESH: Duration = Duration::from_micros(100);
 /// Where there is no server, no session asks for a connection more often than this.
 const CONNECT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -18,7 +20,10 @@ impl Session<'_> {
     /// run stopped.
     pub(super) async fn connection(&mut self, course: &Course) -> Option<Result<Lease, AcquireError>> {
         if let Some(lease) = self.lease.take() {
-            if !lease.is_closed() {
+            // one that has just answered is not looked at: the next answer tells as much
+            let answered_at = self.answered_at.take();
+            let has_answered = answered_at.is_some_and(|at| course.began.saturating_duration_since(at) < FRESH);
+            if has_answered || !lease.is_closed() {
                 return Some(Ok(lease));
             }
             self.arena.board.gave_back(self.seat);

@@ -13,6 +13,8 @@ use tokio::time::{Instant, Sleep, sleep};
 #[derive(Debug)]
 pub(crate) struct Alarm {
     sleep: Pin<Box<Sleep>>,
+    /// When it rings; none before it is set.
+    rings: Option<Instant>,
 }
 
 /// The limit was passed.
@@ -24,17 +26,23 @@ impl Alarm {
         Alarm {
             // rung at once, so the first limit sets it
             sleep: Box::pin(sleep(Duration::ZERO)),
+            rings: None,
         }
     }
 
-    /// Awaits a future until a limit. The future is not dropped when the limit is passed, and can be awaited again.
+    /// Awaits a future, begun at that moment, until a limit. The future is not dropped when the limit is passed, and can be
+    /// awaited again. All that an alarm is used for is done in one task.
     pub(crate) async fn until<F: Future>(
         &mut self,
+        began: Instant,
         limit: Instant,
         mut future: Pin<&mut F>,
     ) -> Result<F::Output, Passed> {
+        // one that is set already, and rings early enough, need not be touched: it wakes this task
+        let mut is_set = self.rings.is_some_and(|rings| rings > began && rings <= limit);
         std::future::poll_fn(|cx| match future.as_mut().poll(cx) {
             Poll::Ready(output) => Poll::Ready(Ok(output)),
+            Poll::Pending if std::mem::take(&mut is_set) => Poll::Pending,
             Poll::Pending => self.poll(limit, cx).map(|()| Err(Passed)),
         })
         .await
@@ -45,11 +53,13 @@ impl Alarm {
             self.sleep.as_mut().reset(limit);
         }
         while self.sleep.as_mut().poll(cx).is_ready() {
+            self.rings = None;
             if Instant::now() >= limit {
                 return Poll::Ready(());
             }
             self.sleep.as_mut().reset(limit);
         }
+        self.rings = Some(self.sleep.deadline());
         Poll::Pending
     }
 }
@@ -66,10 +76,12 @@ mod tests {
         for limit in [50, 5, 20] {
             let began = Instant::now();
             let never = pin!(std::future::pending::<()>());
-            assert!(alarm.until(began + Duration::from_millis(limit), never).await.is_err());
+            let limit_at = began + Duration::from_millis(limit);
+            assert!(alarm.until(began, limit_at, never).await.is_err());
             assert!(began.elapsed() >= Duration::from_millis(limit));
         }
         let ready = pin!(async { 1 });
-        assert_eq!(alarm.until(Instant::now(), ready).await.unwrap(), 1);
+        let now = Instant::now();
+        assert_eq!(alarm.until(now, now, ready).await.unwrap(), 1);
     }
 }

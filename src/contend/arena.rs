@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use super::arrivals::Arrivals;
 use super::board::{Activity, Board};
-use super::draw::TextRow;
+use super::draw::{TextRow, draw, values};
 use super::ending::Ending;
 use super::prepare::Prepared;
 use super::tally::Tally;
 use crate::postgres::pool::{Lease, Pool};
-use crate::scenario::{Gate, Plan};
+use crate::scenario::{Gate, Pick, Plan};
 use crate::stop::Stop;
 use crate::watch::{Deadlock, LockWatch, Stretch, Timeline};
 
@@ -110,6 +110,24 @@ impl Arena {
         self.leaked.lock().unwrap_or_else(PoisonError::into_inner).push(lease);
     }
 
+    /// The values of an activity's `$1`, `$2`, ...
+    fn values(&self, group: usize, activity: &Activity) -> TextRow {
+        if let Some(values) = &activity.values {
+            return values.to_vec();
+        }
+        let pick = self.plan.keys.as_ref().map_or(Pick::Hot, |k| k.pick);
+        let drawn = draw(
+            self.plan.seed,
+            activity.ticket,
+            self.keys.len(),
+            pick,
+            &self.plan.params,
+        );
+        let origins = &self.prepared.origins[group][activity.step];
+        // none of them is a result
+        values(activity.ticket, &drawn, &self.keys, &[], origins).unwrap_or_default()
+    }
+
     /// The cycle as the victim's error and the board show it, now.
     pub(crate) fn deadlock(&self, ending: &Ending, victim: i32, at: Instant) -> Deadlock {
         let mut deadlock = Deadlock::read(
@@ -139,7 +157,7 @@ impl Arena {
                     .names
                     .iter()
                     .cloned()
-                    .zip(activity.values.iter().cloned())
+                    .zip(self.values(seat.group, activity))
                     .collect();
             });
         }

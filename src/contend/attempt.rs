@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use rand::RngExt;
 
 use super::call::Limits;
-use super::draw::{Drawn, draw};
+use super::draw::{Drawn, Ticket, draw};
 use super::ending::Ending;
 use super::session::{Pass, Session};
 use super::tally::Entry;
@@ -14,6 +14,7 @@ use crate::scenario::Pick;
 
 /// What an attempt has come to, over its tries.
 pub(super) struct Course {
+    pub(super) ticket: Ticket,
     pub(super) began: Instant,
     /// Time at gates, which is not its own.
     pub(super) held: Duration,
@@ -60,6 +61,7 @@ impl Session<'_> {
         let drawn = draw(plan.seed, pass.ticket, arena.keys.len(), pick, &plan.params);
         let began = Instant::now();
         let mut course = Course {
+            ticket: pass.ticket,
             began,
             held: Duration::ZERO,
             until: pass.until,
@@ -70,7 +72,7 @@ impl Session<'_> {
         let mut try_began = began;
         let tried = loop {
             tries += 1;
-            let tried = self.attempt_once(pass, &drawn, &mut course, tries == 1).await;
+            let tried = self.attempt_once(&drawn, &mut course, tries == 1).await;
             let Tried::Ended(ending) = &tried else { break tried };
             match self.retry_after(ending, tries, &course) {
                 Some(backoff) => {
@@ -83,7 +85,8 @@ impl Session<'_> {
                 None => break tried,
             }
         };
-        let took = pass.due.unwrap_or(began).elapsed().saturating_sub(course.held);
+        let over = Instant::now();
+        let took = (over - pass.due.unwrap_or(began)).saturating_sub(course.held);
         let mut tally = arena.tally();
         if course.in_flight {
             tally.meetings.end(course.key);
@@ -99,6 +102,7 @@ impl Session<'_> {
             key: drawn.key,
             outcome: ending.outcome(),
         };
+        self.answered_at = (entry.outcome == Outcome::Accepted).then_some(over);
         tally.attempt(entry, self.chair.number, tries, took, self.group.settle.is_some());
         drop(tally);
         if self.group.leak.contains(&entry.outcome)
@@ -132,7 +136,7 @@ impl Session<'_> {
         in_time.then_some(backoff)
     }
 
-    async fn attempt_once(&mut self, pass: Pass, drawn: &Drawn, course: &mut Course, first: bool) -> Tried {
+    async fn attempt_once(&mut self, drawn: &Drawn, course: &mut Course, first: bool) -> Tried {
         let lease = match self.connection(course).await {
             Some(Ok(lease)) => lease,
             Some(Err(error)) => return Box::pin(self.refused(error)).await,
@@ -143,10 +147,13 @@ impl Session<'_> {
             return Tried::Interrupted;
         }
         let mut answered = std::mem::take(&mut self.answered);
-        let tried = self
-            .transaction(pass, drawn, course, first, &lease, &mut answered)
-            .await;
-        let lost = matches!(&tried, Tried::Ended(ending) if ending.outcome() == Outcome::InDoubt) || lease.is_closed();
+        let tried = self.transaction(drawn, course, first, &lease, &mut answered).await;
+        let lost = match &tried {
+            Tried::Ended(ending) if ending.outcome() == Outcome::InDoubt => true,
+            // whoever takes it next looks again
+            Tried::Ended(ending) if ending.outcome() == Outcome::Accepted => false,
+            _ => lease.is_closed(),
+        };
         if lost {
             lease.discard();
             self.arena.board.gave_back(self.seat);

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use tokio::sync::{Notify, oneshot};
 
+use super::draw::{TextRow, Ticket};
 use crate::watch::Doing;
 
 /// Statements remembered for each session: the current one and those that just ended.
@@ -48,8 +49,10 @@ pub(crate) struct Activity {
     pub(crate) pid: i32,
     /// Index of the step.
     pub(crate) step: usize,
-    /// The values of `$1`, `$2`, ...
-    pub(crate) values: Arc<Vec<Option<String>>>,
+    /// The attempt: what it drew can be drawn again.
+    pub(crate) ticket: Ticket,
+    /// The values of `$1`, `$2`, ..., where they can't be drawn again, because earlier steps have returned some of them.
+    pub(crate) values: Option<Arc<TextRow>>,
     /// When it was sent.
     pub(crate) started: Instant,
     /// When it was answered.

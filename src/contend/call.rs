@@ -43,12 +43,14 @@ pub(crate) async fn within<T>(
     let sent: Instant = limits.from.into();
     let sooner = |limit: Instant| limits.until.map_or(limit, |until| limit.min(until.into()));
     let mut limit = sooner(sent + limits.step);
+    let mut from = sent;
     let answer = loop {
-        if let Ok(answer) = alarm.until(limit, query.as_mut()).await {
+        if let Ok(answer) = alarm.until(from, limit, query.as_mut()).await {
             break answer;
         }
         // the time at the gate is not the step's
         let now = Instant::now();
+        from = now;
         limit = match wave.map(|w| w.opened.get()) {
             None => limit,
             Some(None) => sooner(now + limits.step),
@@ -60,7 +62,8 @@ pub(crate) async fn within<T>(
         // whether or not the request goes through, the answer tells; it is rare, and boxed to keep the future small
         let cancel = Box::pin(lease.cancel());
         let _ = timeout(CANCEL_GRACE, cancel).await;
-        match alarm.until(Instant::now() + CANCEL_GRACE, query.as_mut()).await {
+        let now = Instant::now();
+        match alarm.until(now, now + CANCEL_GRACE, query.as_mut()).await {
             Ok(answer) => break answer,
             Err(_) => {
                 return Err(Ending::local(

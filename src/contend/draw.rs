@@ -1,7 +1,7 @@
 //! What an attempt is about: its key, its parameters, and where each `$n` comes from.
 
-use rand::{RngExt, SeedableRng};
-use rand_chacha::ChaCha8Rng;
+use rand::{Rng, RngExt, SeedableRng};
+use rand_xoshiro::{SplitMix64, Xoshiro256PlusPlus};
 
 use crate::scenario::{Draw, Param, Pick};
 
@@ -45,6 +45,13 @@ pub(crate) struct Drawn {
     pub(crate) params: Vec<String>,
 }
 
+/// A generator of its own for each attempt, and, as iteration 0, for a session's pauses: each mixes what came so far with the next
+/// number, so that neighbours have nothing in common.
+pub(crate) fn generator(seed: u64, round: u32, session: u32, iteration: u32) -> Xoshiro256PlusPlus {
+    let mix = |so_far: u64, next: u32| SplitMix64::seed_from_u64(so_far ^ u64::from(next)).next_u64();
+    Xoshiro256PlusPlus::seed_from_u64([round, session, iteration].into_iter().fold(mix(seed, 0), mix))
+}
+
 /// Draws. The same seed, round, session and iteration draw the same, in whatever order the sessions come.
 pub(crate) fn draw(seed: u64, ticket: Ticket, keys: usize, pick: Pick, params: &[Param]) -> Drawn {
     let in_turn = match pick {
@@ -59,10 +66,7 @@ pub(crate) fn draw(seed: u64, ticket: Ticket, keys: usize, pick: Pick, params: &
             params: Vec::new(),
         };
     }
-    let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    rng.set_stream(u64::from(ticket.session) << 32 | u64::from(ticket.round));
-    // a block for each iteration: far more words than an attempt draws
-    rng.set_word_pos(u128::from(ticket.iteration) << 20);
+    let mut rng = generator(seed, ticket.round, ticket.session, ticket.iteration);
     let key = in_turn.unwrap_or_else(|| Some(rng.random_range(0..keys)));
     let params = params
         .iter()

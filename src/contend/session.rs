@@ -1,17 +1,16 @@
 //! A racing session: when it makes attempts.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use rand::{RngExt, SeedableRng};
-use rand_chacha::ChaCha8Rng;
+use rand::RngExt;
+use rand_xoshiro::Xoshiro256PlusPlus;
 
 use super::alarm::Alarm;
 use super::arena::Arena;
 use super::attempt::Answered;
 use super::contest::Chair;
-use super::draw::{TextRow, Ticket};
+use super::draw::{Ticket, generator};
 use crate::postgres::pool::Lease;
 use crate::scenario::{Group, Pause, Schedule};
 
@@ -22,13 +21,13 @@ pub(crate) struct Session<'a> {
     pub(crate) chair: Chair,
     pub(crate) group: &'a Group,
     /// For pauses; keys and parameters have a generator of their own for each attempt.
-    pub(crate) rng: ChaCha8Rng,
+    pub(crate) rng: Xoshiro256PlusPlus,
     /// Kept over attempts, and while it thinks.
     pub(crate) lease: Option<Lease>,
+    /// When its latest attempt was over, if that was accepted.
+    pub(super) answered_at: Option<Instant>,
     /// For the limits of its statements.
     pub(crate) alarm: Alarm,
-    /// What statements without parameters share.
-    pub(super) no_values: Arc<TextRow>,
     /// Room for the answers of a try.
     pub(super) answered: Vec<Answered>,
     /// Whether the connection is its own as long as the round lasts.
@@ -49,18 +48,15 @@ pub(crate) struct Pass {
 impl<'a> Session<'a> {
     pub(crate) fn new(arena: &'a Arena, seat: usize, chair: Chair) -> Session<'a> {
         let group = &arena.plan.groups[chair.group];
-        let mut rng = ChaCha8Rng::seed_from_u64(arena.plan.seed);
-        // the streams of attempts have a round in their lower half that is never this large
-        rng.set_stream(u64::from(chair.session) << 32 | u64::from(u32::MAX - arena.round));
         Session {
             arena,
             seat,
             chair,
             group,
-            rng,
+            rng: generator(arena.plan.seed, arena.round, chair.session, 0),
             lease: None,
+            answered_at: None,
             alarm: Alarm::new(),
-            no_values: Arc::default(),
             answered: Vec::new(),
             // where there is a connection for everybody, nobody asks for one again and again
             keeps: arena.round > 0 && arena.plan.pools[group.pool].size.is_none(),
@@ -145,8 +141,10 @@ impl<'a> Session<'a> {
     async fn pass(&mut self, due: Option<Instant>, over: Instant, grace: Duration) {
         self.next(due, Some(over + grace)).await;
         self.arena.board.idle(self.seat);
-        let think = self.drawn(self.group.think);
-        let think = think.min(over.saturating_duration_since(Instant::now()));
+        let mut think = self.drawn(self.group.think);
+        if !think.is_zero() {
+            think = think.min(over.saturating_duration_since(Instant::now()));
+        }
         if think.is_zero() {
             if !self.keeps {
                 self.give_back();

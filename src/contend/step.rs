@@ -6,9 +6,9 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 use super::attempt::{Answered, Course, Tried};
 use super::board::Activity;
 use super::call::within;
-use super::draw::{Drawn, TextRow, values};
+use super::draw::{Drawn, Origin, TextRow, Ticket, values};
 use super::ending::Ending;
-use super::session::{Pass, Session};
+use super::session::Session;
 use crate::outcome::Outcome;
 use crate::postgres::interruptible;
 use crate::postgres::pool::{AcquireError, Lease};
@@ -24,7 +24,6 @@ const WAIT_MIN: Duration = Duration::from_millis(2);
 impl Session<'_> {
     pub(super) async fn steps(
         &mut self,
-        pass: Pass,
         drawn: &Drawn,
         course: &mut Course,
         first: bool,
@@ -46,7 +45,7 @@ impl Session<'_> {
                 }
             }
             let origins = &arena.prepared.origins[self.chair.group][i];
-            let values = match values(pass.ticket, drawn, &arena.keys, &results, origins) {
+            let values = match values(course.ticket, drawn, &arena.keys, &results, origins) {
                 Ok(values) => values,
                 Err(from) => {
                     let earlier = &self.group.steps[from].name;
@@ -141,11 +140,7 @@ impl Session<'_> {
             course.in_flight = true;
             arena.tally().meetings.begin(course.key);
         }
-        let values = match values.is_empty() {
-            true => Arc::clone(&self.no_values),
-            false => Arc::new(values),
-        };
-        self.begin(lease, index, Arc::clone(&values), sent);
+        self.begin(course.ticket, lease, index, &values, sent);
         let limits = self.limits(course, step.timeout, sent);
         let captures = arena.prepared.captures[self.chair.group][index];
         let answer = if starts {
@@ -213,11 +208,14 @@ impl Session<'_> {
         interruptible(lease, &self.arena.stop, Duration::ZERO, prepared).await
     }
 
-    pub(super) fn begin(&self, lease: &Lease, step: usize, values: Arc<TextRow>, sent: Instant) {
+    pub(super) fn begin(&self, ticket: Ticket, lease: &Lease, step: usize, values: &TextRow, sent: Instant) {
+        let origins = self.arena.prepared.origins[self.chair.group].get(step);
+        let returned = origins.is_some_and(|all| all.iter().any(|o| matches!(o, Origin::Result { .. })));
         let activity = Activity {
             pid: lease.pid,
             step,
-            values,
+            ticket,
+            values: returned.then(|| Arc::new(values.clone())),
             started: sent,
             ended: None,
         };

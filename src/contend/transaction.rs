@@ -1,6 +1,5 @@
 //! An attempt's transaction, where its group has one.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::attempt::{Answered, Course, Tried};
@@ -8,7 +7,7 @@ use super::call::{Limits, within};
 use super::draw::Drawn;
 use super::ending::Ending;
 use super::prepare::COMMIT;
-use super::session::{Pass, Session};
+use super::session::Session;
 use crate::outcome::Outcome;
 use crate::postgres::pool::Lease;
 use crate::scenario::Refusal;
@@ -20,7 +19,6 @@ impl Session<'_> {
     /// The steps, within a transaction where the group has one.
     pub(super) async fn transaction(
         &mut self,
-        pass: Pass,
         drawn: &Drawn,
         course: &mut Course,
         first: bool,
@@ -31,13 +29,13 @@ impl Session<'_> {
             return self.not_begun(ending);
         }
         let Some(begin) = &self.arena.prepared.begin[self.chair.group] else {
-            return self.steps(pass, drawn, course, first, lease, answered).await;
+            return self.steps(drawn, course, first, lease, answered).await;
         };
         let (number, sql) = begin;
         if let Err(ending) = self.control(course, lease, *number, sql, &[]).await {
             return self.not_begun(ending);
         }
-        let tried = self.steps(pass, drawn, course, first, lease, answered).await;
+        let tried = self.steps(drawn, course, first, lease, answered).await;
         match &tried {
             Tried::Ended(ending) if ending.outcome() == Outcome::Accepted => self.commit(course, lease).await,
             Tried::Ended(ending) if ending.outcome() == Outcome::InDoubt => tried,
@@ -99,7 +97,7 @@ impl Session<'_> {
     pub(super) async fn commit(&mut self, course: &Course, lease: &Lease) -> Tried {
         let step = self.group.steps.len();
         let sent = Instant::now();
-        self.begin(lease, step, Arc::default(), sent);
+        self.begin(course.ticket, lease, step, &Vec::new(), sent);
         let expected = &self.arena.prepared.commit_refusals[self.chair.group];
         let answer = self
             .control(course, lease, self.arena.prepared.commit, COMMIT, expected)

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use nix::sys::signal::Signal;
 use rand::{RngExt, SeedableRng};
-use rand_chacha::ChaCha8Rng;
+use rand_xoshiro::Xoshiro256PlusPlus;
 use serde_json::Value;
 
 use crate::common::database::Database;
@@ -166,7 +166,7 @@ fn flat<'a>(open: impl IntoIterator<Item = &'a BTreeSet<u32>>) -> BTreeSet<u32> 
 /// Kills at random moments, and looks after each of them.
 fn kill_often(in_database: bool, kills: u32, seed: u64) {
     println!("seed {seed}");
-    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    let mut random = Xoshiro256PlusPlus::seed_from_u64(seed);
     let world = World::new(in_database);
     // how long an audit takes here and now
     let began = Instant::now();

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use rand::{RngExt, SeedableRng};
-use rand_chacha::ChaCha8Rng;
+use rand_xoshiro::Xoshiro256PlusPlus;
 
 use crate::common::database::Database;
 use crate::common::run::{Run, Running};
@@ -141,12 +141,12 @@ fn seed() -> u64 {
 }
 
 /// Interrupts runs of every kind, each kind for itself, at moments spread over the time that a whole one takes.
-fn at_random_moments(times: u32, interrupt: impl Fn(&Running, &Site, &mut ChaCha8Rng) + Sync) {
+fn at_random_moments(times: u32, interrupt: impl Fn(&Running, &Site, &mut Xoshiro256PlusPlus) + Sync) {
     let seed = seed();
     let home = Sandbox::new();
     let servers = [home.server(), home.server()];
     let at_moments = |site: &Site, seed: u64| {
-        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
         let began = Instant::now();
         let whole = site.start().wait().exits(0);
         let length = began.elapsed();

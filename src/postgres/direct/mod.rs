@@ -9,6 +9,9 @@
 
 mod fields;
 mod line;
+mod message;
+mod prepared;
+mod scratch;
 
 use std::future::poll_fn;
 use std::io;
@@ -21,14 +24,15 @@ use tokio::io::ReadBuf;
 
 pub use fields::{Failure, Fields};
 pub(super) use line::{Handover, Line, WeakLine};
+use message::{message, row};
+use prepared::{Prepared, name};
+use scratch::Scratch;
 
 /// A row's values, as the server prints them.
 pub type TextRow = Vec<Option<String>>;
 
 /// Read at once; most answers are shorter.
 const CHUNK: usize = 1024;
-/// A buffer that has grown beyond this is not kept.
-const KEPT_MAX: usize = 16 * 1024;
 
 /// Of what a server says aside during a statement, so much is kept.
 const HEARD_MAX: usize = 256;
@@ -38,10 +42,9 @@ pub(super) struct Direct {
     weak: WeakLine,
     /// While the session has it.
     line: Option<Line>,
+    /// Of a message that has come in part.
     read: Vec<u8>,
-    write: BytesMut,
-    /// By number: the names of what was prepared.
-    prepared: Vec<Option<Box<str>>>,
+    prepared: Prepared,
     /// Whether the last statement's answer was `ROLLBACK`.
     was_rolled_back: bool,
     /// Why nothing more can be sent.
@@ -71,8 +74,7 @@ impl Direct {
             weak,
             line: None,
             read: Vec::new(),
-            write: BytesMut::new(),
-            prepared: Vec::new(),
+            prepared: Prepared::default(),
             was_rolled_back: false,
             broken: None,
             heard: Vec::new(),
@@ -97,7 +99,7 @@ impl Direct {
 
     /// Whether a statement was prepared under that number.
     pub(super) fn has(&self, number: usize) -> bool {
-        matches!(self.prepared.get(number), Some(Some(_)))
+        self.prepared.has(number)
     }
 
     /// What the server said aside since it was asked last.
@@ -114,26 +116,19 @@ impl Direct {
     pub(super) fn is_closed(&mut self) -> bool {
         let mut cx = Context::from_waker(Waker::noop());
         let mut answer = Answer::default();
-        while self.broken.is_none() {
-            match self.poll_more(&mut cx) {
-                Poll::Pending => break,
-                // nothing was asked, so what comes is said aside, or the end
-                Poll::Ready(Ok(())) => while matches!(self.next(&mut answer, false), Ok(Some(_))) {},
-                Poll::Ready(Err(_)) => {}
-            }
-        }
+        // nothing was asked, so what comes is said aside, or the end
+        let read = std::mem::take(&mut self.read);
+        let _ = self.hear(&read, &mut answer, false);
+        while self.broken.is_none() && self.poll_answer(&mut cx, &mut answer, false).is_ready() {}
         self.broken.is_some()
     }
 
     /// Prepares a statement under a number.
     pub(super) async fn prepare(&mut self, number: usize, sql: &str) -> Result<(), Failure> {
-        let name = format!("db_race_{number}");
-        build(&mut self.write, |out| frontend::parse(&name, sql, [], out))?;
-        self.ask(false).await?;
-        if self.prepared.len() <= number {
-            self.prepared.resize(number + 1, None);
-        }
-        self.prepared[number] = Some(name.into());
+        let mut out = Scratch::take();
+        build(&mut out, |out| frontend::parse(&name(number), sql, [], out))?;
+        self.ask(out, false).await?;
+        self.prepared.add(number);
         Ok(())
     }
 
@@ -144,8 +139,9 @@ impl Direct {
         values: &[Option<String>],
         wants_row: bool,
     ) -> Result<Option<TextRow>, Failure> {
-        self.bind(number, values)?;
-        self.ask(wants_row).await
+        let mut out = Scratch::take();
+        self.bind(&mut out, number, values)?;
+        self.ask(out, wants_row).await
     }
 
     /// Runs two prepared statements, each in a transaction of its own, sent at once: the second one starts when the first is done,
@@ -155,15 +151,15 @@ impl Direct {
         first: (usize, &[Option<String>]),
         second: (usize, &[Option<String>]),
     ) -> (Result<Option<TextRow>, Failure>, Result<Option<TextRow>, Failure>) {
-        let sent = self.bind(first.0, first.1).and_then(|()| {
-            frontend::sync(&mut self.write);
-            self.bind(second.0, second.1)
+        let mut out = Scratch::take();
+        let built = self.bind(&mut out, first.0, first.1).and_then(|()| {
+            frontend::sync(&mut out);
+            self.bind(&mut out, second.0, second.1)
         });
-        if let Err(failure) = sent {
-            self.write.clear();
+        if let Err(failure) = built {
             return (Err(failure.clone()), Err(failure));
         }
-        match self.ask(true).await {
+        match self.ask(out, true).await {
             Err(Failure::Lost(why)) => (Err(Failure::Lost(why.clone())), Err(Failure::Lost(why))),
             first => (first, self.answer(true).await),
         }
@@ -171,19 +167,19 @@ impl Direct {
 
     /// Runs statements without parameters by the simple protocol.
     pub(super) async fn simple(&mut self, sql: &str) -> Result<(), Failure> {
-        self.write.clear();
-        build(&mut self.write, |out| frontend::query(sql, out))?;
-        self.flush().await?;
+        let mut out = Scratch::take();
+        build(&mut out, |out| frontend::query(sql, out))?;
+        self.send(out).await?;
         self.answer(false).await.map(drop)
     }
 
-    fn bind(&mut self, number: usize, values: &[Option<String>]) -> Result<(), Failure> {
-        let Some(Some(name)) = self.prepared.get(number) else {
+    fn bind(&self, out: &mut BytesMut, number: usize, values: &[Option<String>]) -> Result<(), Failure> {
+        if !self.prepared.has(number) {
             return Err(Failure::Unsent(
                 "the statement was not prepared on this connection".into(),
             ));
-        };
-        build(&mut self.write, |out| {
+        }
+        build(out, |out| {
             let value = |value: &Option<String>, out: &mut BytesMut| match value {
                 Some(text) => {
                     out.extend_from_slice(text.as_bytes());
@@ -192,7 +188,7 @@ impl Direct {
                 None => Ok(IsNull::Yes),
             };
             // no formats: all is text, in both directions
-            let bound = frontend::bind("", name, [], values, value, [], out);
+            let bound = frontend::bind("", &name(number), [], values, value, [], out);
             bound.map_err(|error| match error {
                 frontend::BindError::Conversion(error) => io::Error::other(error),
                 frontend::BindError::Serialization(error) => error,
@@ -202,24 +198,19 @@ impl Direct {
     }
 
     /// Sends what was built, and awaits the answer.
-    async fn ask(&mut self, wants_row: bool) -> Result<Option<TextRow>, Failure> {
-        frontend::sync(&mut self.write);
-        self.flush().await?;
+    async fn ask(&mut self, mut out: Scratch, wants_row: bool) -> Result<Option<TextRow>, Failure> {
+        frontend::sync(&mut out);
+        self.send(out).await?;
         self.answer(wants_row).await
     }
 
-    async fn flush(&mut self) -> Result<(), Failure> {
+    async fn send(&self, out: Scratch) -> Result<(), Failure> {
         if let Some(failure) = &self.broken {
-            self.write.clear();
             return Err(failure.clone());
         }
         if let Some(line) = &self.line {
             // where that fails, the server may have said why before it left: that is read
-            let _ = send(line, &self.write).await;
-        }
-        self.write.clear();
-        if self.write.capacity() > KEPT_MAX {
-            self.write = BytesMut::new();
+            let _ = send(line, &out).await;
         }
         Ok(())
     }
@@ -227,21 +218,25 @@ impl Direct {
     /// Reads to the next `ReadyForQuery`.
     async fn answer(&mut self, wants_row: bool) -> Result<Option<TextRow>, Failure> {
         let mut answer = Answer::default();
-        loop {
-            while let Some(is_last) = self.next(&mut answer, wants_row)? {
-                if is_last {
-                    return match answer.error {
-                        Some(error) => Err(Failure::Server(error)),
-                        None => Ok(answer.row),
-                    };
-                }
-            }
-            poll_fn(|cx| self.poll_more(cx)).await?;
+        // what came with the answer before it
+        let read = std::mem::take(&mut self.read);
+        let mut is_whole = self.hear(&read, &mut answer, wants_row)?;
+        while !is_whole {
+            is_whole = poll_fn(|cx| self.poll_answer(cx, &mut answer, wants_row)).await?;
+        }
+        match answer.error {
+            Some(error) => Err(Failure::Server(error)),
+            None => Ok(answer.row),
         }
     }
 
-    /// Reads what there is.
-    fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+    /// Reads what there is; whether the answer is whole.
+    fn poll_answer(
+        &mut self,
+        cx: &mut Context<'_>,
+        answer: &mut Answer,
+        wants_row: bool,
+    ) -> Poll<Result<bool, Failure>> {
         let mut chunk = [0; CHUNK];
         let mut buffer = ReadBuf::new(&mut chunk);
         let read = match &self.line {
@@ -250,8 +245,12 @@ impl Direct {
         };
         let why = match read {
             Ok(()) if !buffer.filled().is_empty() => {
-                self.read.extend_from_slice(buffer.filled());
-                return Poll::Ready(Ok(()));
+                if self.read.is_empty() {
+                    return Poll::Ready(self.hear(buffer.filled(), answer, wants_row));
+                }
+                let mut read = std::mem::take(&mut self.read);
+                read.extend_from_slice(buffer.filled());
+                return Poll::Ready(self.hear(&read, answer, wants_row));
             }
             Ok(()) => "connection closed".to_string(),
             Err(error) => format!("connection lost: {error}"),
@@ -263,19 +262,23 @@ impl Direct {
         self.broken.insert(failure).clone()
     }
 
-    /// Takes the next message, if it is there whole; whether it is the answer's last one.
-    fn next(&mut self, answer: &mut Answer, wants_row: bool) -> Result<Option<bool>, Failure> {
-        let Some((tag, length)) = header(&self.read) else {
-            return Ok(None);
-        };
-        let Some(body) = self.read.get(HEADER..length) else {
-            return Ok(None);
-        };
-        let mut is_last = false;
+    /// Takes the messages that are there whole, up to the end of the answer, and keeps the rest; whether the answer is whole.
+    fn hear(&mut self, read: &[u8], answer: &mut Answer, wants_row: bool) -> Result<bool, Failure> {
+        let mut left = read;
+        let mut is_whole = false;
+        while !is_whole && let Some((tag, body, rest)) = message(left) {
+            is_whole = tag == b'Z';
+            left = rest;
+            self.take_in(tag, body, answer, wants_row)?;
+        }
+        self.read.extend_from_slice(left);
+        Ok(is_whole)
+    }
+
+    fn take_in(&mut self, tag: u8, body: &[u8], answer: &mut Answer, wants_row: bool) -> Result<(), Failure> {
         match tag {
             b'D' if wants_row && answer.row.is_none() => answer.row = row(body),
             b'C' => self.was_rolled_back = body.starts_with(b"ROLLBACK\0"),
-            b'Z' => is_last = true,
             b'E' => {
                 let fields = Fields::parse(body);
                 if fields.is_fatal() {
@@ -286,64 +289,23 @@ impl Direct {
             b'N' if self.heard.len() < HEARD_MAX => self.heard.push(Fields::parse(body)),
             // COPY ... FROM STDIN: there is nothing to copy. What was sent behind it was skipped, Sync included
             b'G' => {
-                let refused = frontend::copy_fail("db-race has no data to copy", &mut self.write);
+                let mut out = Scratch::take();
+                let refused = frontend::copy_fail("db-race has no data to copy", &mut out);
                 if refused.is_ok() {
-                    frontend::sync(&mut self.write);
+                    frontend::sync(&mut out);
                 }
-                let bytes = self.write.split();
                 if let Some(line) = &self.line {
                     let mut cx = Context::from_waker(Waker::noop());
                     // as short as it is, it fits; if the connection is gone, reading says so
-                    let _ = line.poll_write(&mut cx, &bytes);
+                    let _ = line.poll_write(&mut cx, &out);
                     let _ = line.poll_flush(&mut cx);
                 }
             }
             // rows beyond the first, ends of statements, settings that have changed, notifications
             _ => {}
         }
-        if length == self.read.len() {
-            self.read.clear();
-            if self.read.capacity() > KEPT_MAX {
-                self.read = Vec::new();
-            }
-        } else {
-            self.read.drain(..length);
-        }
-        Ok(Some(is_last))
+        Ok(())
     }
-}
-
-/// A tag and a length.
-const HEADER: usize = 5;
-
-/// The next message's tag, and its length with the tag.
-fn header(bytes: &[u8]) -> Option<(u8, usize)> {
-    let (tag, rest) = bytes.split_first()?;
-    let length = u32::from_be_bytes(*rest.first_chunk()?) as usize;
-    // the length counts itself; less would be no message of PostgreSQL's
-    Some((*tag, 1 + length.max(4)))
-}
-
-/// The values of a `DataRow`.
-fn row(body: &[u8]) -> Option<TextRow> {
-    let (count, mut rest) = body.split_first_chunk::<2>()?;
-    let mut values = Vec::with_capacity(usize::from(u16::from_be_bytes(*count)));
-    for _ in 0..u16::from_be_bytes(*count) {
-        let (length, after) = rest.split_first_chunk::<4>()?;
-        // -1: NULL
-        values.push(match usize::try_from(i32::from_be_bytes(*length)) {
-            Ok(length) => {
-                let (value, after) = after.split_at_checked(length)?;
-                rest = after;
-                Some(String::from_utf8_lossy(value).into_owned())
-            }
-            Err(_) => {
-                rest = after;
-                None
-            }
-        });
-    }
-    Some(values)
 }
 
 /// Writes all of it, and sees it off.

@@ -17,7 +17,7 @@ fn direct() -> (Direct, DuplexStream, Line) {
     let line = Line::new(ours);
     let mut direct = Direct::new(line.downgrade());
     direct.take();
-    direct.prepared = vec![Some("s".into())];
+    direct.prepared.add(0);
     (direct, theirs, line)
 }
 
