@@ -64,7 +64,7 @@ impl Arena {
         let mut timeline = self.timeline();
         self.board.read(|seats| {
             for seat in seats {
-                for activity in seat.recent.iter().filter(|a| pids.contains(&a.pid)) {
+                for activity in seat.recent().filter(|a| pids.contains(&a.pid)) {
                     timeline.add(activity.pid, self.stretch(seat.group, seat.session, activity));
                 }
             }
@@ -73,7 +73,7 @@ impl Arena {
 
     fn stretch(&self, group: usize, session: u32, activity: &Activity) -> Stretch {
         let group = &self.plan.groups[group];
-        let step = group.steps.get(activity.step);
+        let step = group.steps.get(activity.step as usize);
         Stretch {
             session: format!("{} {session}", group.name),
             step: step.map_or_else(|| "commit".to_string(), |s| s.name.clone()),
@@ -89,7 +89,7 @@ impl Arena {
         if ending.context.is_some() {
             let stretch = self.board.read(|seats| {
                 let seat = &seats[seat];
-                let activity = seat.recent.front().filter(|a| a.pid == pid)?;
+                let activity = seat.latest().filter(|a| a.pid == pid)?;
                 Some(self.stretch(seat.group, seat.session, activity))
             });
             if let Some(stretch) = stretch {
@@ -123,7 +123,7 @@ impl Arena {
             pick,
             &self.plan.params,
         );
-        let origins = &self.prepared.origins[group][activity.step];
+        let origins = &self.prepared.origins[group][activity.step as usize];
         // none of them is a result
         values(activity.ticket, &drawn, &self.keys, &[], origins).unwrap_or_default()
     }
@@ -142,11 +142,11 @@ impl Arena {
                 // the statement that waited has been running for a while; one that was just sent is its successor
                 let waited =
                     |a: &&Activity| a.pid == member.pid && at.duration_since(a.started) >= Duration::from_millis(1);
-                let found = seats.iter().find_map(|s| Some((s, s.recent.iter().find(waited)?)));
+                let found = seats.iter().find_map(|s| Some((s, s.recent().find(waited)?)));
                 let Some((seat, activity)) = found else { return };
                 let group = &self.plan.groups[seat.group];
                 member.session = Some(format!("{} {}", group.name, seat.session));
-                let Some(step) = group.steps.get(activity.step) else {
+                let Some(step) = group.steps.get(activity.step as usize) else {
                     member.step = Some("commit".into());
                     return;
                 };

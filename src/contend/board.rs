@@ -1,6 +1,5 @@
 //! Who is doing what, now: the sessions write it, the gate keeper and the deadlock report read it.
 
-use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
@@ -31,16 +30,30 @@ pub(crate) struct Seat {
     pub(crate) session: u32,
     /// Whether it goes through the gate.
     pub(crate) gated: bool,
-    phase: Phase,
     /// The processes behind the connections that it has: one, or a second one.
     pub(crate) holds: Vec<i32>,
     /// Connections that it had and never gives back.
     pub(crate) leaked: Vec<i32>,
-    /// Whether it asks for a second connection while it holds the first.
-    pub(crate) asks_again: bool,
-    /// What it ran last, newest first.
-    pub(crate) recent: VecDeque<Activity>,
+    now: Now,
+    /// What it runs or ran last, and what it ran before, round and round.
+    recent: [Slot; REMEMBERED],
 }
+
+/// What changes with each statement. With a thousand sessions every line of memory that an attempt touches has left the cache
+/// meanwhile, so this is one line, and a statement another one.
+#[derive(Debug)]
+#[repr(align(64))]
+struct Now {
+    phase: Phase,
+    /// Whether it asks for a second connection while it holds the first.
+    asks_again: bool,
+    /// Index of the newest of the recent ones.
+    newest: usize,
+}
+
+#[derive(Debug, Default)]
+#[repr(align(64))]
+struct Slot(Option<Activity>);
 
 /// A statement that a session runs or has run.
 #[derive(Clone, Debug)]
@@ -48,7 +61,7 @@ pub(crate) struct Activity {
     /// The server's process.
     pub(crate) pid: i32,
     /// Index of the step.
-    pub(crate) step: usize,
+    pub(crate) step: u32,
     /// The attempt: what it drew can be drawn again.
     pub(crate) ticket: Ticket,
     /// The values of `$1`, `$2`, ..., where they can't be drawn again, because earlier steps have returned some of them.
@@ -113,11 +126,14 @@ impl Board {
                 group,
                 session,
                 gated,
-                phase: Phase::Idle,
                 holds: Vec::new(),
                 leaked: Vec::new(),
-                asks_again: false,
-                recent: VecDeque::new(),
+                now: Now {
+                    phase: Phase::Idle,
+                    asks_again: false,
+                    newest: 0,
+                },
+                recent: Default::default(),
             })
             .collect();
         Board {
@@ -135,14 +151,14 @@ impl Board {
 
     /// The session holds a connection and waits for a second one.
     pub(crate) fn queued_again(&self, seat: usize) {
-        self.lock()[seat].asks_again = true;
+        self.lock()[seat].now.asks_again = true;
     }
 
     /// The session got a connection.
     pub(crate) fn took(&self, seat: usize, pid: i32) {
         let seat = &mut self.lock()[seat];
         seat.holds.push(pid);
-        seat.asks_again = false;
+        seat.now.asks_again = false;
     }
 
     /// The session gave its connection back, or lost it.
@@ -164,8 +180,10 @@ impl Board {
 
     /// The attempt is over.
     pub(crate) fn idle(&self, seat: usize) {
-        self.lock()[seat].asks_again = false;
-        self.set(seat, Phase::Idle);
+        let now = &mut self.lock()[seat].now;
+        now.asks_again = false;
+        now.phase = Phase::Idle;
+        self.notify();
     }
 
     /// The session makes no more attempts.
@@ -188,19 +206,18 @@ impl Board {
     /// The session sends a statement.
     pub(crate) fn begin(&self, seat: usize, activity: Activity) {
         let seat = &mut self.lock()[seat];
-        seat.recent.truncate(REMEMBERED - 1);
-        seat.recent.push_front(activity);
-        seat.phase = Phase::Sent;
+        seat.now.newest = (seat.now.newest + 1) % REMEMBERED;
+        seat.recent[seat.now.newest] = Slot(Some(activity));
+        seat.now.phase = Phase::Sent;
     }
 
     /// The statement was answered.
     pub(crate) fn end(&self, seat: usize, at: Instant) {
-        let mut seats = self.lock();
-        if let Some(activity) = seats[seat].recent.front_mut() {
+        let seat = &mut self.lock()[seat];
+        if let Slot(Some(activity)) = &mut seat.recent[seat.now.newest] {
             activity.ended = Some(at);
         }
-        seats[seat].phase = Phase::Answered;
-        drop(seats);
+        seat.now.phase = Phase::Answered;
         self.notify();
     }
 
@@ -208,7 +225,7 @@ impl Board {
     pub(crate) fn arrival(&self, seats: &[usize]) -> (usize, Vec<i32>) {
         let all = self.lock();
         let cohort = || seats.iter().map(|i| &all[*i]);
-        let coming = cohort().filter(|s| matches!(s.phase, Phase::Released)).count();
+        let coming = cohort().filter(|s| matches!(s.now.phase, Phase::Released)).count();
         (coming, cohort().filter_map(Seat::unanswered).collect())
     }
 
@@ -219,7 +236,9 @@ impl Board {
 
     /// Whether no gated session makes any more attempts.
     pub(crate) fn all_done(&self) -> bool {
-        self.lock().iter().all(|s| !s.gated || matches!(s.phase, Phase::Done))
+        self.lock()
+            .iter()
+            .all(|s| !s.gated || matches!(s.now.phase, Phase::Done))
     }
 
     /// Reads the seats.
@@ -235,9 +254,9 @@ impl Board {
             let changed = self.changed.notified();
             {
                 let mut seats = self.lock();
-                let count = |test: fn(&Phase) -> bool| seats.iter().filter(|s| s.gated && test(&s.phase)).count();
+                let count = |test: fn(&Phase) -> bool| seats.iter().filter(|s| s.gated && test(&s.now.phase)).count();
                 let without_connection = |p: &Phase| matches!(p, Phase::Idle | Phase::Queued | Phase::Done);
-                let holders = seats.iter().filter(|s| !without_connection(&s.phase)).count();
+                let holders = seats.iter().filter(|s| !without_connection(&s.now.phase)).count();
                 let parked = count(|p| matches!(p, Phase::Parked(_)));
                 let queued = count(|p| matches!(p, Phase::Queued));
                 let coming = count(|p| !matches!(p, Phase::Parked(_) | Phase::Queued | Phase::Done));
@@ -263,7 +282,7 @@ impl Board {
     }
 
     fn set(&self, seat: usize, phase: Phase) {
-        self.lock()[seat].phase = phase;
+        self.lock()[seat].now.phase = phase;
         self.notify();
     }
 
@@ -279,15 +298,26 @@ impl Board {
 }
 
 impl Seat {
+    /// What it runs, or ran last.
+    pub(crate) fn latest(&self) -> Option<&Activity> {
+        self.recent[self.now.newest].0.as_ref()
+    }
+
+    /// What it ran last, newest first.
+    pub(crate) fn recent(&self) -> impl Iterator<Item = &Activity> {
+        let at = |age: usize| (self.now.newest + REMEMBERED - age) % REMEMBERED;
+        (0..REMEMBERED).filter_map(move |age| self.recent[at(age)].0.as_ref())
+    }
+
     /// Whether it waits for a connection.
     pub(crate) fn is_queued(&self) -> bool {
-        self.asks_again || (matches!(self.phase, Phase::Queued) && self.holds.is_empty())
+        self.now.asks_again || (matches!(self.now.phase, Phase::Queued) && self.holds.is_empty())
     }
 
     /// What it does while it has a connection.
     pub(crate) fn doing(&self) -> Doing {
-        match self.phase {
-            _ if self.asks_again => Doing::AsksAgain,
+        match self.now.phase {
+            _ if self.now.asks_again => Doing::AsksAgain,
             Phase::Parked(_) => Doing::AtGate,
             Phase::Sent => Doing::Running,
             Phase::Idle | Phase::Done => Doing::Thinking,
@@ -296,8 +326,8 @@ impl Seat {
     }
 
     fn unanswered(&self) -> Option<i32> {
-        match self.phase {
-            Phase::Sent => self.recent.front().map(|a| a.pid),
+        match self.now.phase {
+            Phase::Sent => self.latest().map(|a| a.pid),
             _ => None,
         }
     }
@@ -309,10 +339,10 @@ fn take_parked(seats: &mut [Seat]) -> Cohort {
         senders: Vec::new(),
     };
     for (i, seat) in seats.iter_mut().enumerate() {
-        if !matches!(seat.phase, Phase::Parked(_)) {
+        if !matches!(seat.now.phase, Phase::Parked(_)) {
             continue;
         }
-        if let Phase::Parked(sender) = std::mem::replace(&mut seat.phase, Phase::Released) {
+        if let Phase::Parked(sender) = std::mem::replace(&mut seat.now.phase, Phase::Released) {
             cohort.seats.push(i);
             cohort.senders.push(sender);
         }

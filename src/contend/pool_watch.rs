@@ -105,7 +105,7 @@ fn holders<'a>(plan: &'a Plan, seat: &'a Seat) -> impl Iterator<Item = PoolHolde
         group: plan.groups[seat.group].name.clone(),
         place: place(plan, seat),
         doing,
-        runs: seat.recent.front().filter(|_| doing == Doing::Running).map(|a| a.pid),
+        runs: seat.latest().filter(|_| doing == Doing::Running).map(|a| a.pid),
     };
     let own = seat.holds.iter().map(move |pid| holder(*pid, seat.doing()));
     own.chain(seat.leaked.iter().map(move |pid| holder(*pid, Doing::Leaked)))
@@ -136,7 +136,7 @@ fn place(plan: &Plan, seat: &Seat) -> String {
     };
     // a transaction has a commit behind the last step
     let steps = group.steps.len() + usize::from(group.transaction.is_some());
-    let last = seat.recent.front().map(|activity| activity.step);
+    let last = seat.latest().map(|activity| activity.step as usize);
     match (seat.doing(), last) {
         (Doing::Running, Some(last)) => format!("in {}", step(last)),
         (Doing::AsksAgain, last) => {

@@ -213,7 +213,7 @@ impl Session<'_> {
         let returned = origins.is_some_and(|all| all.iter().any(|o| matches!(o, Origin::Result { .. })));
         let activity = Activity {
             pid: lease.pid,
-            step,
+            step: step as u32,
             ticket,
             values: returned.then(|| Arc::new(values.clone())),
             started: sent,

@@ -56,14 +56,19 @@ const NO_SETTINGS: usize = usize::MAX;
 
 /// A connection on loan; it goes back to the pool when dropped.
 pub struct Lease {
-    /// None only when it is discarded.
-    client: Option<Object>,
-    origin: Arc<Origin>,
-    known: Arc<Known>,
     /// None while a statement runs, and for ever if nobody waited for its end.
     direct: Mutex<Option<Box<Direct>>>,
     /// The server's process behind it.
     pub pid: i32,
+    /// What statements don't need: it is large, and a lease is passed on with each attempt.
+    loan: Box<Loan>,
+}
+
+struct Loan {
+    /// None only when it is discarded.
+    client: Option<Object>,
+    origin: Arc<Origin>,
+    known: Arc<Known>,
 }
 
 /// Why a session got no connection.
@@ -205,10 +210,12 @@ impl Pool {
         }
         Ok(Lease {
             pid: known.pid,
-            client: Some(client),
             direct: Mutex::new(direct),
-            origin: Arc::clone(&self.origin),
-            known,
+            loan: Box::new(Loan {
+                client: Some(client),
+                origin: Arc::clone(&self.origin),
+                known,
+            }),
         })
     }
 
@@ -302,9 +309,9 @@ impl Lease {
     /// # Errors
     /// [`Failure`].
     pub async fn settings(&self, number: usize, sql: &str) -> Result<(), Failure> {
-        if self.known.settings.load(Ordering::Relaxed) != number {
+        if self.loan.known.settings.load(Ordering::Relaxed) != number {
             self.simple(sql).await?;
-            self.known.settings.store(number, Ordering::Relaxed);
+            self.loan.known.settings.store(number, Ordering::Relaxed);
         }
         Ok(())
     }
@@ -334,7 +341,7 @@ impl Lease {
 
     fn rest(&self, mut direct: Box<Direct>) {
         for said in direct.heard() {
-            self.origin.notices.note(self.pid, said.message(), said.context());
+            self.loan.origin.notices.note(self.pid, said.message(), said.context());
         }
         *lock(&self.direct) = Some(direct);
     }
@@ -342,12 +349,12 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        let Some(client) = self.client.take() else { return };
+        let Some(client) = self.loan.client.take() else { return };
         let direct = lock(&self.direct).take();
         match direct.and_then(|mut direct| (!direct.is_closed()).then_some(direct)) {
             Some(mut direct) => {
                 direct.give_back();
-                *lock(&self.known.direct) = Some(direct);
+                *lock(&self.loan.known.direct) = Some(direct);
             }
             // dropped, not given back
             None => drop(Object::take(client)),
@@ -357,8 +364,8 @@ impl Drop for Lease {
 
 impl Cancel for Lease {
     async fn cancel(&self) {
-        if let Some(client) = &self.client {
-            self.origin.target.cancel(&client.cancel_token()).await;
+        if let Some(client) = &self.loan.client {
+            self.loan.origin.target.cancel(&client.cancel_token()).await;
         }
     }
 }

@@ -15,6 +15,7 @@ mod scratch;
 
 use std::future::poll_fn;
 use std::io;
+use std::mem::MaybeUninit;
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::BytesMut;
@@ -237,8 +238,8 @@ impl Direct {
         answer: &mut Answer,
         wants_row: bool,
     ) -> Poll<Result<bool, Failure>> {
-        let mut chunk = [0; CHUNK];
-        let mut buffer = ReadBuf::new(&mut chunk);
+        let mut chunk = [MaybeUninit::uninit(); CHUNK];
+        let mut buffer = ReadBuf::uninit(&mut chunk);
         let read = match &self.line {
             Some(line) => ready!(line.poll_read(cx, &mut buffer)),
             None => Ok(()),
