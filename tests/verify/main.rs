@@ -12,6 +12,7 @@ mod common;
 mod fields;
 mod hostile;
 mod runs;
+mod side_effects;
 
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};

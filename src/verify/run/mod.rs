@@ -284,7 +284,7 @@ async fn on_snapshot(
     };
     let count = shared.workers.len();
     if count > 1 && tasks.len() > count {
-        order::longest_first(&shared.workers[0].connection, env, &facts.taken_at, &mut tasks).await;
+        order::longest_first(&shared.workers[0], env, &facts.taken_at, &mut tasks).await;
     }
     let shift = Shift {
         env,
