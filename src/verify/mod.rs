@@ -11,6 +11,7 @@ pub mod pack;
 mod result;
 mod run;
 mod select;
+mod suite;
 
 pub use check::{Check, Chunk, Count, Grace, Map, Requires, RunOn, Severity, Threshold};
 pub use find::find;
