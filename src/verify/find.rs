@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::suite::{self, FILE};
-use super::{Check, pack};
+use super::{Check, pack, tuned};
 use crate::bundled::{self, Folder, Shelf};
 use crate::source::{FileError, Source, nearest};
 
@@ -12,6 +12,8 @@ use crate::source::{FileError, Source, nearest};
 /// A bundled name is a folder's path or its last part, or a check's id or path: `hotel`, `packs/booking`, `booking`, `booking/overlap`,
 /// `booking.overlap`, with or without `checks/` before and `.sql` behind. `packs` is all packs.
 ///
+/// The `suite.toml`s of the folders around files, and of `base` and those around it for bundled names, override what checks say of themselves.
+///
 /// # Errors
 /// [`FileError`] when there are none of that name, or a file is wrong.
 pub fn find(name: &str, base: &Path) -> Result<Vec<Check>, FileError> {
@@ -19,19 +21,28 @@ pub fn find(name: &str, base: &Path) -> Result<Vec<Check>, FileError> {
     if path.is_file() {
         let source = Source::read(&path)?;
         let suites = suite::above(path.parent().unwrap_or(Path::new("")))?;
-        return match path.extension().is_some_and(|e| e == "toml") {
-            true => pack::checks(&source, &suites),
-            false => Ok(vec![Check::parse_with(source, &suites)?]),
+        let mut checks = match path.extension().is_some_and(|e| e == "toml") {
+            true => pack::checks(&source, &suites)?,
+            false => vec![Check::parse_with(source, &suites)?],
         };
+        tuned::apply(&mut checks, &suites)?;
+        tuned::all_known(&suites, &checks)?;
+        return Ok(checks);
     }
     if path.is_dir() {
         let above = match path.parent() {
             Some(parent) => suite::above(parent)?,
             None => Vec::new(),
         };
-        return in_folder(&Folder::Disk(path), &above);
+        let checks = in_folder(&Folder::Disk(path), &above)?;
+        tuned::all_known(&above, &checks)?;
+        return Ok(checks);
     }
-    bundled_checks(name, &path)
+    let mut checks = bundled_checks(name, &path)?;
+    let suites = tuned::for_bundled(base)?;
+    tuned::apply(&mut checks, &suites)?;
+    tuned::all_known(&suites, &checks)?;
+    Ok(checks)
 }
 
 fn bundled_checks(name: &str, path: &Path) -> Result<Vec<Check>, FileError> {
@@ -94,8 +105,9 @@ fn in_folder(folder: &Folder, above: &[Source]) -> Result<Vec<Check>, FileError>
 }
 
 fn walk(folder: &Folder, above: &[Source]) -> Result<Vec<Check>, FileError> {
+    let own = folder.read(FILE)?;
     let mut suites = above.to_vec();
-    suites.extend(folder.read(FILE)?);
+    suites.extend(own.clone());
     let mut checks = suite::directly_in(folder, &suites)?;
     for name in folder.files("", ".toml")? {
         // other TOML files, scenarios for example, may stand beside checks
@@ -103,9 +115,11 @@ fn walk(folder: &Folder, above: &[Source]) -> Result<Vec<Check>, FileError> {
             checks.extend(pack::checks(&source, &suites)?);
         }
     }
+    tuned::apply(&mut checks, &suites)?;
     for inner in folder.folders()? {
         checks.extend(walk(&inner, &suites)?);
     }
+    tuned::all_known(own.as_slice(), &checks)?;
     Ok(checks)
 }
 

@@ -6,7 +6,7 @@ use super::Check;
 use crate::bundled::Folder;
 use crate::source::{FileError, Source};
 
-/// Defaults for the checks of a folder and of those below it.
+/// Defaults and overrides for the checks of a folder and of those below it.
 pub(super) const FILE: &str = "suite.toml";
 
 /// The checks of a folder without those of folders in it, with the defaults of all folders around it, and some more.

@@ -46,7 +46,7 @@ async fn one(worker: &Worker, check: &Check, options: &Options, taken_at: &str) 
 
 async fn look_at(worker: &Worker, check: &Check, options: &Options, taken_at: &str) -> Result<Vec<Problem>, Trouble> {
     let client: &Client = &worker.connection;
-    if let Some(why) = &check.missing {
+    if let Some(why) = check.off.as_ref().or(check.missing.as_ref()) {
         return Ok(vec![Problem::new(Level::Note, format!("it would be skipped: {why}"))]);
     }
     let range = Range { nth: 0, from: 0, to: 1 };

@@ -267,11 +267,8 @@ async fn on_snapshot(
     for i in wanted {
         cases[*i] = Case::wanted();
         let check = &env.checks[*i];
-        match check
-            .missing
-            .clone()
-            .or_else(|| require::unfit(check, facts.version, standby))
-        {
+        let off = check.off.as_ref().or(check.missing.as_ref());
+        match off.cloned().or_else(|| require::unfit(check, facts.version, standby)) {
             Some(why) => cases[*i].skip(why),
             None => tasks.push(Task::new(*i, None)),
         }
