@@ -11,6 +11,7 @@ mod common;
 
 mod fields;
 mod hostile;
+mod order;
 mod overrides;
 mod runs;
 mod side_effects;
