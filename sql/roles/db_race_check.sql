@@ -13,6 +13,8 @@
 -- * In PostgreSQL 13, tables that other roles than the one that runs this create later: let these roles run the
 --   ALTER DEFAULT PRIVILEGES below, too.
 -- * Ending other sessions of its own: PostgreSQL lets every role do that.
+-- * SECURITY DEFINER functions, which write as their owner: PostgreSQL lets every role call them, unless you REVOKE EXECUTE ON
+--   FUNCTION ... FROM PUBLIC. In a read-only transaction they can't write either, but over another connection (dblink) they can.
 
 \set ON_ERROR_STOP on
 \if :{?password} \else \set password null \endif

@@ -84,7 +84,7 @@ fn people_see_which_database_and_what_is_pending() {
     shows(
         &terminal,
         &[
-            "WARNED  3 checks on 2 databases",
+            "WARNED  2 checks, 1 skipped, on 2 databases",
             "… check t.a  shard1  3 rows pending",
             "! check t.a  shard2  2 rows",
             "- check t.b  shard2  skipped: requires table bookings",

@@ -2,17 +2,17 @@
 
 use std::path::Path;
 
-use super::{Check, pack};
+use super::suite::{self, FILE};
+use super::{Check, pack, tuned};
 use crate::bundled::{self, Folder, Shelf};
 use crate::source::{FileError, Source, nearest};
-
-/// Defaults for the checks of a folder and of those below it.
-const SUITE: &str = "suite.toml";
 
 /// Finds checks: a check file, a map file of a pack, or a folder with all below it (relative to `base`), or a bundled name. A path wins.
 ///
 /// A bundled name is a folder's path or its last part, or a check's id or path: `hotel`, `packs/booking`, `booking`, `booking/overlap`,
 /// `booking.overlap`, with or without `checks/` before and `.sql` behind. `packs` is all packs.
+///
+/// The `suite.toml`s of the folders around files, and of `base` and those around it for bundled names, override what checks say of themselves.
 ///
 /// # Errors
 /// [`FileError`] when there are none of that name, or a file is wrong.
@@ -20,20 +20,29 @@ pub fn find(name: &str, base: &Path) -> Result<Vec<Check>, FileError> {
     let path = base.join(name);
     if path.is_file() {
         let source = Source::read(&path)?;
-        let suites = suites_above(path.parent().unwrap_or(Path::new("")))?;
-        return match path.extension().is_some_and(|e| e == "toml") {
-            true => pack::checks(&source, &suites),
-            false => Ok(vec![load(source, &suites)?]),
+        let suites = suite::above(path.parent().unwrap_or(Path::new("")))?;
+        let mut checks = match path.extension().is_some_and(|e| e == "toml") {
+            true => pack::checks(&source, &suites)?,
+            false => vec![Check::parse_with(source, &suites)?],
         };
+        tuned::apply(&mut checks, &suites)?;
+        tuned::all_known(&suites, &checks)?;
+        return Ok(checks);
     }
     if path.is_dir() {
         let above = match path.parent() {
-            Some(parent) => suites_above(parent)?,
+            Some(parent) => suite::above(parent)?,
             None => Vec::new(),
         };
-        return in_folder(&Folder::Disk(path), &above);
+        let checks = in_folder(&Folder::Disk(path), &above)?;
+        tuned::all_known(&above, &checks)?;
+        return Ok(checks);
     }
-    bundled_checks(name, &path)
+    let mut checks = bundled_checks(name, &path)?;
+    let suites = tuned::for_bundled(base)?;
+    tuned::apply(&mut checks, &suites)?;
+    tuned::all_known(&suites, &checks)?;
+    Ok(checks)
 }
 
 fn bundled_checks(name: &str, path: &Path) -> Result<Vec<Check>, FileError> {
@@ -45,16 +54,16 @@ fn bundled_checks(name: &str, path: &Path) -> Result<Vec<Check>, FileError> {
     let folder = by_name(&all, wanted).or_else(|| all.iter().any(|f| f.starts_with(&below)).then_some(wanted));
     if let Some(folder) = folder {
         let folder = Folder::Bundled(Shelf::Checks, folder.to_string());
-        return in_folder(&folder, &suites_around(&folder)?);
+        return in_folder(&folder, &suite::around(&folder)?);
     }
     if let Some((folder, file)) = wanted.rsplit_once(['/', '.'])
         && let Some(folder) = by_name(&all, folder)
     {
         let folder = Folder::Bundled(Shelf::Checks, folder.to_string());
         if let Some(source) = folder.read(&format!("{file}.sql"))? {
-            let mut suites = suites_around(&folder)?;
-            suites.extend(folder.read(SUITE)?);
-            return Ok(vec![load(source, &suites)?]);
+            let mut suites = suite::around(&folder)?;
+            suites.extend(folder.read(FILE)?);
+            return Ok(vec![Check::parse_with(source, &suites)?]);
         }
     }
     let mut names = Vec::new();
@@ -96,74 +105,22 @@ fn in_folder(folder: &Folder, above: &[Source]) -> Result<Vec<Check>, FileError>
 }
 
 fn walk(folder: &Folder, above: &[Source]) -> Result<Vec<Check>, FileError> {
+    let own = folder.read(FILE)?;
     let mut suites = above.to_vec();
-    suites.extend(folder.read(SUITE)?);
-    let mut checks = directly_in(folder, &suites)?;
+    suites.extend(own.clone());
+    let mut checks = suite::directly_in(folder, &suites)?;
     for name in folder.files("", ".toml")? {
         // other TOML files, scenarios for example, may stand beside checks
         if let Some(source) = folder.read(&name)?.filter(pack::is_map) {
             checks.extend(pack::checks(&source, &suites)?);
         }
     }
+    tuned::apply(&mut checks, &suites)?;
     for inner in folder.folders()? {
         checks.extend(walk(&inner, &suites)?);
     }
+    tuned::all_known(own.as_slice(), &checks)?;
     Ok(checks)
-}
-
-/// The checks of a folder without those of folders in it, with the defaults of all folders around it, and some more.
-pub(super) fn checks_directly_in(folder: &Folder, more: &[Source]) -> Result<Vec<Check>, FileError> {
-    let mut suites = suites_around(folder)?;
-    suites.extend(folder.read(SUITE)?);
-    suites.extend_from_slice(more);
-    directly_in(folder, &suites)
-}
-
-fn directly_in(folder: &Folder, suites: &[Source]) -> Result<Vec<Check>, FileError> {
-    let mut checks = Vec::new();
-    for name in folder.sql_files("")? {
-        if let Some(source) = folder.read(&name)? {
-            checks.push(load(source, suites)?);
-        }
-    }
-    Ok(checks)
-}
-
-/// Every check that is read comes through here, with the `suite.toml`s that apply to it, the outermost first.
-fn load(source: Source, suites: &[Source]) -> Result<Check, FileError> {
-    Check::parse_with(source, suites)
-}
-
-/// The `suite.toml`s of the folders around this one, the outermost first.
-fn suites_around(folder: &Folder) -> Result<Vec<Source>, FileError> {
-    match folder {
-        Folder::Disk(path) => path.parent().map_or(Ok(Vec::new()), suites_above),
-        Folder::Bundled(shelf, path) => {
-            let mut suites = Vec::from_iter(shelf.file(SUITE));
-            let parents = path.match_indices('/').map(|(at, _)| &path[..at]);
-            suites.extend(parents.filter_map(|parent| shelf.file(&format!("{parent}/{SUITE}"))));
-            Ok(suites)
-        }
-    }
-}
-
-/// The `suite.toml`s of a folder on disk and of those above it, the outermost first, up to the root of the repository: a check is the
-/// same whether it is named itself or by a folder.
-fn suites_above(folder: &Path) -> Result<Vec<Source>, FileError> {
-    let folder = match folder.as_os_str().is_empty() {
-        true => Path::new("."),
-        false => folder,
-    };
-    let whole = std::path::absolute(folder).unwrap_or_else(|_| folder.to_path_buf());
-    let mut suites = Vec::new();
-    for folder in whole.ancestors() {
-        suites.extend(Folder::Disk(folder.to_path_buf()).read(SUITE)?);
-        if folder.join(".git").exists() {
-            break;
-        }
-    }
-    suites.reverse();
-    Ok(suites)
 }
 
 #[cfg(test)]

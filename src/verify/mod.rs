@@ -11,6 +11,8 @@ pub mod pack;
 mod result;
 mod run;
 mod select;
+mod suite;
+mod tuned;
 
 pub use check::{Check, Chunk, Count, Grace, Map, Requires, RunOn, Severity, Threshold};
 pub use find::find;

@@ -167,6 +167,26 @@ fn a_pool_that_is_too_small_for_all_workers_is_no_reason_to_wait_for_ever() {
 }
 
 #[test]
+fn advisory_locks_of_checks_do_not_stay_on_its_connections_and_those_of_others_do() {
+    let site = Site::new();
+    let server = site
+        .sandbox
+        .listening_server(db_race::postgres::server::Options::default());
+    check(&site.sandbox, "checks/locks", "select pg_advisory_lock(1)");
+    let Some(pooler) = Pooler::before(&server, &site, "transaction", 1) else {
+        return;
+    };
+    let run = || site.run(&["verify", "checks", "--jobs", "1", "--url", &pooler.url()], &[]);
+    let held = || server.rows("select objid from pg_locks where locktype = 'advisory' order by 1");
+    run().exits(2);
+    assert_eq!(held(), [[""; 0]; 0]);
+    // on the one connection that the check will be on
+    Database::connect(&pooler.url()).exec("select pg_advisory_lock(42)");
+    run().exits(2);
+    assert!(held().contains(&vec!["42".to_string()]), "{:?}", held());
+}
+
+#[test]
 fn a_race_goes_through_it_where_sessions_are_its_own() {
     let site = Site::new();
     let server = site

@@ -56,7 +56,7 @@ const SCHEMA: &str = "
     create function wide(n int) returns text language sql immutable as $$ select repeat('x', n) $$;
 ";
 
-fn prepared(sandbox: &Sandbox) -> TestServer {
+pub(crate) fn prepared(sandbox: &Sandbox) -> TestServer {
     let server = sandbox.server();
     server.exec(SCHEMA);
     server.exec(
@@ -70,7 +70,7 @@ fn prepared(sandbox: &Sandbox) -> TestServer {
 
 /// Everything that is in the database, and in the catalogs but for what statistics and vacuum write there. `pg_dump` would
 /// have to be as new as the server.
-fn dump(server: &TestServer) -> String {
+pub(crate) fn dump(server: &TestServer) -> String {
     let mut text = server.value("select database_to_xml(true, false, '')");
     for catalog in [
         "pg_attribute",
@@ -83,6 +83,7 @@ fn dump(server: &TestServer) -> String {
         "pg_depend",
         "pg_index",
         "pg_largeobject",
+        "pg_largeobject_metadata",
         "pg_namespace",
         "pg_proc",
         "pg_rewrite",

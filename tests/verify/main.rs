@@ -11,7 +11,10 @@ mod common;
 
 mod fields;
 mod hostile;
+mod order;
+mod overrides;
 mod runs;
+mod side_effects;
 
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -17,7 +17,7 @@ use anstyle::{AnsiColor, Style as Ansi};
 use super::Report;
 use super::case::{database, database_name};
 use crate::verdict::{Cause, Judged, Judgement, State, show_time};
-use crate::verify::DatabaseResult;
+use crate::verify::{DatabaseResult, Decision};
 use table::Table;
 
 pub use audit::write_history;
@@ -149,12 +149,15 @@ fn heading<W: Write>(paper: &mut Paper<'_, W>, report: &Report) -> io::Result<()
     let what = match &report.race {
         Some(race) => format!("{}: {}", race.scenario, race.title),
         None => {
-            let n = report.checks.len();
-            let checks = if n == 1 {
-                "1 check".to_string()
-            } else {
-                format!("{n} checks")
+            // what was skipped has passed nothing
+            let skipped = report.checks.iter().filter(|c| c.decision == Decision::Skipped).count();
+            let mut checks = match report.checks.len() - skipped {
+                1 => "1 check".to_string(),
+                n => format!("{n} checks"),
             };
+            if skipped > 0 {
+                checks.push_str(&format!(", {skipped} skipped,"));
+            }
             match report.databases.len() {
                 _ if report.server.throwaway => format!("{checks} on the system as seeded"),
                 0 | 1 => format!("{checks} on {}", report.server.address),

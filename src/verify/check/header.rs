@@ -7,13 +7,14 @@ use std::time::Duration;
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::values::{count, threshold, versions};
 use super::{Check, Chunk, Count, Grace, Requires, RunOn, Severity, Threshold};
 use crate::source::{Diagnostic, FileError, Source, fenced};
 
 /// What stands in a header, or in a `suite.toml`, as it is written.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Text {
+pub(super) struct Text {
     id: Option<Spanned<String>>,
     title: Option<Spanned<String>>,
     severity: Option<Severity>,
@@ -38,6 +39,12 @@ struct Text {
     row_security: Option<bool>,
     owner: Option<String>,
     remedy: Option<String>,
+    /// Of single checks, by id.
+    #[serde(default)]
+    pub(super) r#override: BTreeMap<Spanned<String>, Text>,
+    /// The next two are an override's own.
+    pub(super) enabled: Option<Spanned<bool>>,
+    pub(super) reason: Option<Spanned<String>>,
 }
 
 #[derive(Deserialize)]
@@ -62,27 +69,27 @@ pub(super) fn chunk_rows() -> u64 {
     200_000
 }
 
-/// What a suite can give as a default, read.
+/// What a suite can say of checks, read.
 #[derive(Default)]
-struct Fields {
-    severity: Option<Severity>,
-    warn_if: Option<Threshold>,
-    error_if: Option<Threshold>,
-    of: Option<String>,
-    tags: Vec<String>,
-    sample: Option<usize>,
-    count: Option<Count>,
-    mask: Option<Vec<String>>,
-    timeout: Option<Duration>,
-    grace: Option<Grace>,
-    confirm: Option<Duration>,
-    run_on: Option<RunOn>,
-    requires: Option<Requires>,
-    params: BTreeMap<String, String>,
-    chunk: Option<Chunk>,
-    row_security: Option<bool>,
-    owner: Option<String>,
-    remedy: Option<String>,
+pub(super) struct Fields {
+    pub(super) severity: Option<Severity>,
+    pub(super) warn_if: Option<Threshold>,
+    pub(super) error_if: Option<Threshold>,
+    pub(super) of: Option<String>,
+    pub(super) tags: Vec<String>,
+    pub(super) sample: Option<usize>,
+    pub(super) count: Option<Count>,
+    pub(super) mask: Option<Vec<String>>,
+    pub(super) timeout: Option<Duration>,
+    pub(super) grace: Option<Grace>,
+    pub(super) confirm: Option<Duration>,
+    pub(super) run_on: Option<RunOn>,
+    pub(super) requires: Option<Requires>,
+    pub(super) params: BTreeMap<String, String>,
+    pub(super) chunk: Option<Chunk>,
+    pub(super) row_security: Option<bool>,
+    pub(super) owner: Option<String>,
+    pub(super) remedy: Option<String>,
 }
 
 /// Reads a check; the suites are those of the folders around it, the outermost first.
@@ -91,6 +98,12 @@ pub(super) fn parse(source: Source, suites: &[Source]) -> Result<Check, FileErro
         return Err(source.error(at..at + 1, "there is a NUL character in it").into());
     }
     let mut text: Text = source.toml(&fenced(&source, "check")?)?;
+    text.refuse(
+        &source,
+        "a check",
+        &[OVERRIDE, ENABLED, REASON],
+        "it stands in a `suite.toml`",
+    )?;
     let (Some(id), Some(title)) = (text.id.take(), text.title.take()) else {
         let missing = if text.id.is_none() { "id" } else { "title" };
         let error = source.error(0..0, format!("missing field `{missing}`"));
@@ -105,7 +118,7 @@ pub(super) fn parse(source: Source, suites: &[Source]) -> Result<Check, FileErro
     let needs = text.needs.take().map(Spanned::into_inner).unwrap_or_default();
     let masked = text.mask.iter().flatten().find(|m| key.contains(m.get_ref()));
     if let Some(masked) = masked {
-        return Err(masked_key(source.error(masked.span(), MASKED_KEY)));
+        return Err(masked_key(source.error(masked.span(), MASKED_KEY)).into());
     }
     let mut fields = read(&source, text)?;
     for suite in suites.iter().rev() {
@@ -113,7 +126,7 @@ pub(super) fn parse(source: Source, suites: &[Source]) -> Result<Check, FileErro
     }
     let mask = fields.mask.unwrap_or_default();
     if mask.iter().any(|m| key.contains(m)) {
-        return Err(masked_key(source.error(0..0, MASKED_KEY)));
+        return Err(masked_key(source.error(0..0, MASKED_KEY)).into());
     }
     if fields.confirm.is_some() && key.is_empty() {
         let error = source.error(id.span(), "`confirm` needs a `key`");
@@ -143,39 +156,66 @@ pub(super) fn parse(source: Source, suites: &[Source]) -> Result<Check, FileErro
         map: None,
         map_file: None,
         missing: None,
+        off: None,
         owner: fields.owner,
         remedy: fields.remedy,
         source,
     })
 }
 
-const MASKED_KEY: &str = "a masked column can't be part of the key";
+pub(super) const MASKED_KEY: &str = "a masked column can't be part of the key";
 
-fn masked_key(error: Diagnostic) -> FileError {
-    error
-        .help("the key identifies a finding in reports; take another column")
-        .into()
+pub(super) fn masked_key(error: Diagnostic) -> Diagnostic {
+    error.help("the key identifies a finding in reports; take another column")
 }
 
-/// A `suite.toml`.
-fn defaults(suite: &Source) -> Result<Fields, Diagnostic> {
-    let text: Text = suite.toml(&suite.text)?;
-    let own = [
-        ("id", text.id.as_ref().map(Spanned::span)),
-        ("title", text.title.as_ref().map(Spanned::span)),
-        ("key", text.key.as_ref().map(Spanned::span)),
-        ("needs", text.needs.as_ref().map(Spanned::span)),
-    ];
-    for (name, span) in own {
-        if let Some(span) = span {
-            let error = suite.error(span, format!("a suite has no `{name}`"));
-            return Err(error.help("it stands in each check's own header"));
+/// Fields that don't stand everywhere.
+type Field = (&'static str, fn(&Text) -> Option<Range<usize>>);
+const ID: Field = ("id", |t| t.id.as_ref().map(Spanned::span));
+const TITLE: Field = ("title", |t| t.title.as_ref().map(Spanned::span));
+const KEY: Field = ("key", |t| t.key.as_ref().map(Spanned::span));
+const NEEDS: Field = ("needs", |t| t.needs.as_ref().map(Spanned::span));
+const OVERRIDE: Field = ("override", |t| t.r#override.keys().next().map(Spanned::span));
+const ENABLED: Field = ("enabled", |t| t.enabled.as_ref().map(Spanned::span));
+const REASON: Field = ("reason", |t| t.reason.as_ref().map(Spanned::span));
+/// What only a check's own file can say.
+const OWN: [Field; 4] = [ID, TITLE, KEY, NEEDS];
+
+impl Text {
+    /// That none of these fields is there.
+    fn refuse(&self, source: &Source, what: &str, fields: &[Field], help: &str) -> Result<(), Diagnostic> {
+        match fields.iter().find_map(|(name, span)| Some((name, span(self)?))) {
+            Some((name, span)) => Err(source.error(span, format!("{what} has no `{name}`")).help(help)),
+            None => Ok(()),
         }
     }
-    read(suite, text)
 }
 
-fn read(source: &Source, text: Text) -> Result<Fields, Diagnostic> {
+const IN_HEADER: &str = "it stands in each check's own header";
+
+/// The defaults that a `suite.toml` gives.
+fn defaults(suite: &Source) -> Result<Fields, Diagnostic> {
+    read(suite, self::suite(suite)?)
+}
+
+/// What stands in a `suite.toml`.
+pub(super) fn suite(source: &Source) -> Result<Text, Diagnostic> {
+    let text: Text = source.toml(&source.text)?;
+    text.refuse(source, "a suite", &OWN, IN_HEADER)?;
+    text.refuse(
+        source,
+        "a suite",
+        &[ENABLED, REASON],
+        "it stands in `[override.\"<id>\"]`",
+    )?;
+    for inner in text.r#override.values() {
+        inner.refuse(source, "an override", &OWN, IN_HEADER)?;
+        inner.refuse(source, "an override", &[OVERRIDE], "one check has no others in it")?;
+    }
+    Ok(text)
+}
+
+pub(super) fn read(source: &Source, text: Text) -> Result<Fields, Diagnostic> {
     let at = |text: &Spanned<String>| text.span();
     let threshold = |text: Option<&Spanned<String>>| {
         text.map(|t| threshold(t.get_ref()).ok_or_else(|| wrong(source, at(t), "`> 0`, `>= 10` or `> 0.5%`")))
@@ -280,69 +320,6 @@ fn wrong(source: &Source, span: Range<usize>, expected: &str) -> Diagnostic {
     source
         .error(span, "this can't be read")
         .label(format!("expected {expected}"))
-}
-
-fn threshold(text: &str) -> Option<Threshold> {
-    let rest = text.trim().strip_prefix('>')?;
-    let (is_strict, rest) = match rest.strip_prefix('=') {
-        Some(rest) => (false, rest),
-        None => (true, rest),
-    };
-    let (is_percentage, number) = match rest.trim().strip_suffix('%') {
-        Some(number) => (true, number),
-        None => (false, rest),
-    };
-    let bound: f64 = number.trim().parse().ok()?;
-    (bound.is_finite() && bound >= 0.0).then_some(Threshold {
-        is_strict,
-        bound,
-        is_percentage,
-    })
-}
-
-fn count(text: &str) -> Option<Count> {
-    match text.trim() {
-        "exact" => Some(Count::Exact),
-        "none" => Some(Count::None),
-        "capped" => Some(Count::default()),
-        other => {
-            let number = other.strip_prefix("capped(")?.strip_suffix(')')?;
-            let cap = number.trim().parse().ok().filter(|n| *n > 0)?;
-            Some(Count::Capped(cap))
-        }
-    }
-}
-
-/// `>= 14, < 18` as the first and the last major version.
-fn versions(text: &str) -> Option<(Option<u32>, Option<u32>)> {
-    let (mut from, mut to) = (None, None);
-    for part in text.split(',').map(str::trim) {
-        if let Some(number) = part.strip_prefix(">=") {
-            from = Some(number.trim().parse().ok()?);
-        } else if let Some(number) = part.strip_prefix("<=") {
-            to = Some(number.trim().parse().ok()?);
-        } else if let Some(number) = part.strip_prefix('<') {
-            to = Some(number.trim().parse::<u32>().ok()?.checked_sub(1)?);
-        } else {
-            return None;
-        }
-    }
-    Some((from, to))
-}
-
-impl Threshold {
-    /// Whether a count, out of a total, is beyond it. A percentage of nothing is none.
-    pub fn is_exceeded(&self, count: u64, total: Option<u64>) -> bool {
-        let measured = match (self.is_percentage, total) {
-            (false, _) => count as f64,
-            (true, Some(total)) if total > 0 => 100.0 * count as f64 / total as f64,
-            (true, _) => return count > 0,
-        };
-        match self.is_strict {
-            true => measured > self.bound,
-            false => measured >= self.bound,
-        }
-    }
 }
 
 #[cfg(test)]
@@ -453,11 +430,9 @@ mod tests {
         let error = header("x = 1").unwrap_err().to_string();
         let known = error.split("expected one of ").nth(1).unwrap();
         for name in known.split('`').skip(1).step_by(2) {
-            // of packs, and documented with them
-            assert!(
-                seen.contains(&name) || name == "needs",
-                "{name} is not in docs/checks.md"
-            );
+            // of packs and suites, and documented with them
+            let is_elsewhere = ["needs", "override", "enabled", "reason"].contains(&name);
+            assert!(seen.contains(&name) || is_elsewhere, "{name} is not in docs/checks.md");
         }
     }
 }

@@ -2,6 +2,8 @@
 
 mod header;
 mod map;
+mod overrides;
+mod values;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,6 +15,7 @@ use crate::source::{FileError, Source, without_end};
 
 pub use map::Map;
 pub(in crate::verify) use map::{Expression, MappedRelation};
+pub(in crate::verify) use overrides::{overrides, with_hint};
 
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -89,6 +92,8 @@ pub struct Check {
     pub map_file: Option<Arc<str>>,
     /// Why it can't be run with the map that was given, and what to add to it.
     pub missing: Option<String>,
+    /// Why it is not to be run, by an override of a `suite.toml`.
+    pub off: Option<String>,
     /// The file; sent whole, its header is a comment.
     pub source: Source,
 }

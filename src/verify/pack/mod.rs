@@ -12,8 +12,7 @@ mod guess;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::Check;
-use super::find::checks_directly_in;
+use super::{Check, suite};
 use crate::bundled::{self, Folder, Shelf};
 use crate::source::{FileError, Source};
 
@@ -223,7 +222,7 @@ impl Pack {
     /// # Errors
     /// [`FileError`] when one of them is wrong.
     pub fn checks(&self, suites: &[Source]) -> Result<Vec<Check>, FileError> {
-        checks_directly_in(&self.folder, suites)
+        suite::checks_of(&self.folder, suites)
     }
 
     /// A relation by its name.

@@ -6,6 +6,7 @@ use tokio_postgres::types::{ToSql, Type};
 
 use super::board::Range;
 use super::look::{self, Look, Trouble};
+use super::snapshot::Worker;
 use super::sql::{self, Asked, Columns};
 use super::{VerifyError, snapshot};
 use crate::postgres::{Target, explain, read_text};
@@ -24,7 +25,7 @@ pub async fn inspect(target: &Target, checks: &[Check], options: &Options) -> Re
     let mut found = Vec::new();
     for check in checks {
         let worker = &shared.workers[0];
-        let problems = match one(&worker.connection, check, options, &shared.facts.taken_at).await {
+        let problems = match one(worker, check, options, &shared.facts.taken_at).await {
             Ok(problems) => problems,
             Err(Trouble::Said(why)) => vec![Problem::new(Level::Error, why)],
             Err(Trouble::Server(error)) => vec![Problem::new(Level::Error, explain(&error))],
@@ -35,15 +36,17 @@ pub async fn inspect(target: &Target, checks: &[Check], options: &Options) -> Re
     Ok(found)
 }
 
-async fn one(client: &Client, check: &Check, options: &Options, taken_at: &str) -> Result<Vec<Problem>, Trouble> {
+async fn one(worker: &Worker, check: &Check, options: &Options, taken_at: &str) -> Result<Vec<Problem>, Trouble> {
+    let client: &Client = &worker.connection;
     client.batch_execute(look::SAVEPOINT).await?;
-    let looked = look_at(client, check, options, taken_at).await;
+    let looked = look_at(worker, check, options, taken_at).await;
     client.batch_execute(look::RELEASE).await?;
     looked
 }
 
-async fn look_at(client: &Client, check: &Check, options: &Options, taken_at: &str) -> Result<Vec<Problem>, Trouble> {
-    if let Some(why) = &check.missing {
+async fn look_at(worker: &Worker, check: &Check, options: &Options, taken_at: &str) -> Result<Vec<Problem>, Trouble> {
+    let client: &Client = &worker.connection;
+    if let Some(why) = check.off.as_ref().or(check.missing.as_ref()) {
         return Ok(vec![Problem::new(Level::Note, format!("it would be skipped: {why}"))]);
     }
     let range = Range { nth: 0, from: 0, to: 1 };
@@ -54,7 +57,7 @@ async fn look_at(client: &Client, check: &Check, options: &Options, taken_at: &s
         range: check.chunk.as_ref().map(|_| range),
         only: None,
     };
-    look::begin(client, &look).await?;
+    look::begin(worker, &look).await?;
     let names = look::declare(client, check).await?;
     let columns = Columns::of(check, check.grace.as_ref(), names).map_err(Trouble::Said)?;
     let (body, _) = check.statement();

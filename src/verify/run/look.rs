@@ -13,6 +13,7 @@ use tokio_postgres::{Client, Error, SimpleQueryMessage};
 
 use super::board::Range;
 use super::judge::{self, Rows};
+use super::snapshot::Worker;
 use super::sql::{self, Asked, Columns};
 use super::{chunk, require};
 use crate::postgres::explain;
@@ -22,6 +23,8 @@ use crate::verify::{Check, Finding, Grace, Key, MASKED, Options, SAMPLE};
 /// What a worker begins with, and comes back to.
 pub(super) const SAVEPOINT: &str = "SAVEPOINT db_race_check";
 pub(super) const ROLLBACK: &str = "ROLLBACK TO SAVEPOINT db_race_check";
+pub(super) const ROLLBACK_AND_UNLOCK: &str =
+    "ROLLBACK TO SAVEPOINT db_race_check; SELECT pg_catalog.pg_advisory_unlock_all()";
 pub(super) const RELEASE: &str = "ROLLBACK TO SAVEPOINT db_race_check; RELEASE SAVEPOINT db_race_check";
 
 /// Keys that are kept of a check that counts all of its rows.
@@ -61,9 +64,10 @@ impl From<Error> for Trouble {
 
 const DECLARE: &str = "DECLARE db_race_check NO SCROLL CURSOR FOR\n";
 
-pub(super) async fn look(client: &Client, look: &Look<'_>) -> Result<Seen, Trouble> {
+pub(super) async fn look(worker: &Worker, look: &Look<'_>) -> Result<Seen, Trouble> {
+    let client: &Client = &worker.connection;
     let check = look.check;
-    let begin = begin(client, look);
+    let begin = begin(worker, look);
     if require::is_wanted(check) || check.chunk.is_some() && look.range.is_none() {
         begin.await?;
         if let Some(why) = require::missing(client, &check.requires).await? {
@@ -81,9 +85,10 @@ pub(super) async fn look(client: &Client, look: &Look<'_>) -> Result<Seen, Troub
 }
 
 /// Behind the savepoint, with the check's time limit and parameters.
-pub(super) async fn begin(client: &Client, look: &Look<'_>) -> Result<(), Error> {
+pub(super) async fn begin(worker: &Worker, look: &Look<'_>) -> Result<(), Error> {
+    let (client, back): (&Client, _) = (&worker.connection, worker.back());
     let timeout = look.check.timeout.unwrap_or(look.options.timeout).as_millis();
-    let mut begin = format!("{ROLLBACK}; SET LOCAL statement_timeout = {timeout}");
+    let mut begin = format!("{back}; SET LOCAL statement_timeout = {timeout}");
     if look.check.row_security {
         begin.push_str("; SET LOCAL row_security = on");
     }

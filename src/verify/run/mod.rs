@@ -267,11 +267,8 @@ async fn on_snapshot(
     for i in wanted {
         cases[*i] = Case::wanted();
         let check = &env.checks[*i];
-        match check
-            .missing
-            .clone()
-            .or_else(|| require::unfit(check, facts.version, standby))
-        {
+        let off = check.off.as_ref().or(check.missing.as_ref());
+        match off.cloned().or_else(|| require::unfit(check, facts.version, standby)) {
             Some(why) => cases[*i].skip(why),
             None => tasks.push(Task::new(*i, None)),
         }
@@ -284,7 +281,7 @@ async fn on_snapshot(
     };
     let count = shared.workers.len();
     if count > 1 && tasks.len() > count {
-        order::longest_first(&shared.workers[0].connection, env, &facts.taken_at, &mut tasks).await;
+        order::longest_first(&shared.workers[0], env, &facts.taken_at, &mut tasks).await;
     }
     let shift = Shift {
         env,

@@ -9,7 +9,7 @@ use tokio_postgres::Client;
 use super::Env;
 use super::board::Task;
 use super::look::{self, Look};
-use super::snapshot::answered;
+use super::snapshot::{Worker, answered};
 
 /// Planning one check may take so long; what takes longer is a long one.
 const PLAN_MAX: Duration = Duration::from_millis(100);
@@ -17,7 +17,8 @@ const PLAN_MAX: Duration = Duration::from_millis(100);
 const ALL_MAX: Duration = Duration::from_secs(1);
 
 /// Orders tasks by what the planner thinks of them, longest first; what it can't plan keeps its place among the last.
-pub(super) async fn longest_first(client: &Client, env: &Env<'_>, taken_at: &str, tasks: &mut Vec<Task>) {
+pub(super) async fn longest_first(worker: &Worker, env: &Env<'_>, taken_at: &str, tasks: &mut Vec<Task>) {
+    let client: &Client = &worker.connection;
     let since = Instant::now();
     let mut priced: Vec<(f64, Task)> = Vec::new();
     let is_begun = answered(client.batch_execute(look::SAVEPOINT)).await.is_ok();
@@ -30,7 +31,7 @@ pub(super) async fn longest_first(client: &Client, env: &Env<'_>, taken_at: &str
             only: None,
         };
         let cost = match is_begun && since.elapsed() < ALL_MAX && !client.is_closed() {
-            true => cost(client, &look).await,
+            true => cost(worker, &look).await,
             false => 0.0,
         };
         priced.push((cost, task));
@@ -44,11 +45,12 @@ pub(super) async fn longest_first(client: &Client, env: &Env<'_>, taken_at: &str
 }
 
 /// The planner's estimate of the whole; 0 where it has none.
-async fn cost(client: &Client, look: &Look<'_>) -> f64 {
+async fn cost(worker: &Worker, look: &Look<'_>) -> f64 {
+    let client: &Client = &worker.connection;
     let limit = format!("SET LOCAL statement_timeout = {}", PLAN_MAX.as_millis());
     let (body, _) = look.check.statement();
     let plan = async {
-        look::begin(client, look).await?;
+        look::begin(worker, look).await?;
         client.batch_execute(&limit).await?;
         client.query_typed(&format!("EXPLAIN\n{body}"), &[]).await
     };

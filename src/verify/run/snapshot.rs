@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::time::timeout;
 use tokio_postgres::{Client, SimpleQueryMessage};
 
+use super::look;
 use crate::postgres::server::CLUSTER_NAME;
 use crate::postgres::{ConnectError, Connection, Target, explain};
 use crate::verify::{DatabaseResult, Options, Snapshot, VerifyError};
@@ -33,6 +34,8 @@ pub(super) struct Worker {
     pub(super) connection: Connection,
     /// The server's process behind it.
     pub(super) pid: i32,
+    /// Whether the session's advisory locks are the checks' own, so that they may be given up.
+    pub(super) unlocks: bool,
 }
 
 /// The database, and what the runner wants to know of it.
@@ -54,14 +57,27 @@ pub(super) struct Shared {
     pub(super) since: Instant,
 }
 
+impl Worker {
+    /// What goes back to before a check. Locks of the session are no part of the transaction, so they are given up by themselves.
+    pub(super) fn back(&self) -> &'static str {
+        match self.unlocks {
+            true => look::ROLLBACK_AND_UNLOCK,
+            false => look::ROLLBACK,
+        }
+    }
+}
+
 /// Opens as many connections as it takes, and gives them one snapshot.
 pub(super) async fn share(target: &Target, jobs: usize, options: &Options) -> Result<Shared, VerifyError> {
     let first = target.connect("verify").await?;
     let since = Instant::now();
     let facts = begin(&first, target, jobs > 1, options).await?;
     let (mut database, described) = facts;
-    let pid = described.pid;
-    let mut workers = vec![Worker { connection: first, pid }];
+    let mut workers = vec![Worker {
+        connection: first,
+        pid: described.pid,
+        unlocks: described.unlocks,
+    }];
     if let Some(id) = &described.id {
         let joined = futures_util::future::join_all((1..jobs).map(|_| join(target, id))).await;
         for worker in joined {
@@ -91,6 +107,7 @@ pub(super) async fn share(target: &Target, jobs: usize, options: &Options) -> Re
 
 struct Described {
     pid: i32,
+    unlocks: bool,
     id: Option<String>,
     version: u32,
     taken_at: String,
@@ -108,7 +125,7 @@ async fn begin(
         false => "REPEATABLE READ READ ONLY",
     };
     // the first query takes the snapshot, so what is said of it comes then
-    let sql = format!("BEGIN ISOLATION LEVEL {level}; {SETTINGS}; {DESCRIBE}");
+    let sql = format!("BEGIN ISOLATION LEVEL {level}; {SETTINGS}; {DESCRIBE}, {UNLOCKS}");
     let sql = match exports {
         true => format!("{sql}; SELECT pg_catalog.pg_export_snapshot()"),
         false => sql,
@@ -162,6 +179,7 @@ async fn begin(
     };
     let described = Described {
         pid: text(7).and_then(|pid| pid.parse().ok()).unwrap_or_default(),
+        unlocks: text(11).as_deref() == Some("t"),
         id: rows.next().and_then(|row| row.into_iter().next().flatten()),
         version: text(6).and_then(|v| v.parse::<u32>().ok()).unwrap_or_default() / 10_000,
         taken_at: text(9).unwrap_or_default(),
@@ -193,6 +211,12 @@ const DESCRIBE: &str = "\
          ORDER BY rolname IN (current_user, session_user) DESC, rolsuper DESC, rolname LIMIT 1),
         to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US+00'), current_setting('cluster_name')";
 
+/// Whether advisory locks that the session has are those of checks. Behind a pooler, or where somebody has forgotten to unlock, another
+/// client's may be among them.
+const UNLOCKS: &str = "\
+    has_function_privilege('pg_catalog.pg_advisory_unlock_all()', 'EXECUTE') AND NOT EXISTS (
+        SELECT FROM pg_catalog.pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid())";
+
 fn snapshot_error(target: &Target, why: String) -> VerifyError {
     VerifyError::Snapshot {
         address: target.address(),
@@ -209,7 +233,7 @@ pub(super) async fn join(target: &Target, id: &str) -> Result<Worker, String> {
             .map_err(|error: ConnectError| error.to_string())?;
         // importing comes before anything that takes a snapshot, and takes no parameters; the id is the server's own
         let sql = format!(
-            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT '{id}'; {SETTINGS}; SELECT 0, pg_backend_pid()"
+            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT '{id}'; {SETTINGS}; SELECT 0, pg_backend_pid(), {UNLOCKS}"
         );
         let rows = rows(&connection, &sql).await.map_err(|error| {
             let why = explain(&error);
@@ -218,12 +242,13 @@ pub(super) async fn join(target: &Target, id: &str) -> Result<Worker, String> {
                 false => why,
             }
         })?;
-        let pid = rows
-            .into_iter()
-            .find(|row| row.len() == 2)
-            .and_then(|mut row| row.pop().flatten());
-        let pid = pid.and_then(|pid| pid.parse().ok()).ok_or("it has no process id")?;
-        Ok(Worker { connection, pid })
+        let row = rows.into_iter().find(|row| row.len() == 3).unwrap_or_default();
+        let text = |i: usize| row.get(i).and_then(Option::as_deref);
+        Ok(Worker {
+            pid: text(1).and_then(|pid| pid.parse().ok()).ok_or("it has no process id")?,
+            unlocks: text(2) == Some("t"),
+            connection,
+        })
     };
     match timeout(JOIN_WITHIN, joined).await {
         Ok(joined) => joined,

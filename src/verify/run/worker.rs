@@ -109,14 +109,14 @@ impl Shift<'_> {
                 }
                 Next::Wait => {
                     // what the last one has locked is free for others
-                    let is_alive = !is_ready || answered(client.batch_execute(look::ROLLBACK)).await.is_ok();
+                    let is_alive = !is_ready || answered(client.batch_execute(mine.back())).await.is_ok();
                     self.board.wait_while(|board| board.is_idle(self.is_shared)).await;
                     is_alive
                 }
                 Next::Nothing => {
                     if is_ready {
                         // after an error the transaction answers nothing else
-                        let _ = answered(client.batch_execute(look::ROLLBACK)).await;
+                        let _ = answered(client.batch_execute(mine.back())).await;
                     }
                     return worker;
                 }
@@ -154,7 +154,7 @@ impl Shift<'_> {
             range: task.range,
             only: self.on.only.get(&task.check).map(Vec::as_slice),
         };
-        let looking = look::look(&worker.connection, &look);
+        let looking = look::look(worker, &look);
         let mut over = self.board.over();
         let deadline = started + limit + SLACK;
         let seen = within(worker, self.env.target, deadline, &mut over, &ending, looking).await;
