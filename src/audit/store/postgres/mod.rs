@@ -1,14 +1,14 @@
 //! A memory in the schema `db_race_audit` of a PostgreSQL.
 
+mod schema;
+mod write;
+
 use std::time::Duration;
 
 use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 
-use super::{
-    Changes, End, PastLook, PastRun, RunRow, StoreError, VERSION, closed_name, counts_of, counts_row, key_text, known,
-    moment,
-};
+use super::{Changes, End, PastLook, PastRun, RunRow, StoreError, counts_of, known, moment};
 use crate::audit::compare::{LastFailure, Memory, Remembered};
 use crate::audit::diff::Known;
 use crate::audit::overlap::{self, Guard};
@@ -49,15 +49,7 @@ impl DatabaseStore {
         let mut store = DatabaseStore::connect(target).await?;
         store._guard = Some(guard);
         if !store.exists().await? {
-            let create = format!("begin; {} commit", include_str!("postgres_1.sql"));
-            let created = bounded(&store.place, store.client.batch_execute(&create)).await;
-            created.map_err(|error| match error {
-                StoreError::Failed { place, why } => StoreError::Failed {
-                    place,
-                    why: format!("cannot make the schema db_race_audit: {why}"),
-                },
-                other => other,
-            })?;
+            store.make().await?;
         }
         Ok(store)
     }
@@ -76,34 +68,6 @@ impl DatabaseStore {
             place: target.address(),
             _guard: None,
         })
-    }
-
-    /// Whether there is a memory, of a version that is known.
-    async fn exists(&self) -> Result<bool, StoreError> {
-        let sql =
-            "select to_regnamespace('db_race_audit') is not null, to_regclass('db_race_audit.version') is not null";
-        let row = self.one(sql, &[]).await?;
-        match (row.get(0), row.get(1)) {
-            (false, _) => return Ok(false),
-            (true, true) => {}
-            (true, false) => {
-                return Err(StoreError::Foreign {
-                    place: self.place.clone(),
-                    why: "its schema db_race_audit has no version".into(),
-                });
-            }
-        }
-        let version: i32 = self
-            .one("select max(version) from db_race_audit.version", &[])
-            .await?
-            .get(0);
-        match i64::from(version) {
-            found if found > VERSION => Err(StoreError::Newer {
-                place: self.place.clone(),
-                found,
-            }),
-            _ => Ok(true),
-        }
     }
 
     pub(super) fn place(&self) -> &str {
@@ -173,131 +137,6 @@ impl DatabaseStore {
         let how = if written.is_ok() { "commit" } else { "rollback" };
         let ended = bounded(&self.place, self.client.batch_execute(how)).await;
         written.and(ended)
-    }
-
-    async fn write(&self, run: i64, now: Moment, end: &End, changes: Option<&Changes>) -> Result<(), StoreError> {
-        // nobody begins a run until this one is stored
-        self.all("lock table db_race_audit.run in exclusive mode", &[]).await?;
-        let newest: i64 = self.one("select max(id) from db_race_audit.run", &[]).await?.get(0);
-        if newest != run {
-            return Err(StoreError::Overtaken(self.place.clone()));
-        }
-        let sql = "update db_race_audit.run set ended_at = $2::text::timestamptz, exit_code = $3, complete = $4, checks = $5, \
-                   new = $6, came_back = $7, open = $8, fixed = $9, check_changed = $10, not_looked_at = $11, waived = $12, \
-                   duration_ms = $13 where id = $1";
-        let [new, came_back, open, fixed, check_changed, not_looked_at, waived] = counts_row(&end.counts);
-        self.all(
-            sql,
-            &[
-                number(&run),
-                text(&now.to_string()),
-                (&i32::from(end.exit_code), Type::INT4),
-                (&changes.is_some(), Type::BOOL),
-                number(&(end.checks as i64)),
-                number(&new),
-                number(&came_back),
-                number(&open),
-                number(&fixed),
-                number(&check_changed),
-                number(&not_looked_at),
-                number(&waived),
-                number(&i64::try_from(end.duration_ms).unwrap_or(i64::MAX)),
-            ],
-        )
-        .await?;
-        let Some(changes) = changes else { return Ok(()) };
-        self.write_findings(&changes.findings).await?;
-        self.write_subjects(run, changes).await?;
-        if let Some(before) = changes.forget_before {
-            let sql = "delete from db_race_audit.run where started_at < $1::text::timestamptz";
-            self.all(sql, &[text(&before.to_string())]).await?;
-        }
-        Ok(())
-    }
-
-    /// All at once: a column is an array.
-    async fn write_findings(&self, findings: &[Known]) -> Result<(), StoreError> {
-        let each = |of: fn(&Known) -> String| findings.iter().map(of).collect::<Vec<String>>();
-        let maybe = |of: fn(&Known) -> Option<String>| findings.iter().map(of).collect::<Vec<Option<String>>>();
-        let count = |of: fn(&Known) -> u64| {
-            let number = |known| i64::try_from(of(known)).unwrap_or(i64::MAX);
-            findings.iter().map(number).collect::<Vec<i64>>()
-        };
-        let sql = "insert into db_race_audit.finding \
-                   select d, c, k::jsonb, f::timestamptz, l::timestamptz, o::timestamptz, s, b, a::timestamptz, w \
-                   from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::int8[], $8::int8[], \
-                               $9::text[], $10::text[]) u (d, c, k, f, l, o, s, b, a, w) \
-                   on conflict (database, check_id, key) do update set \
-                   last_seen = excluded.last_seen, open_since = excluded.open_since, times_seen = excluded.times_seen, \
-                   times_back = excluded.times_back, closed_at = excluded.closed_at, closed_why = excluded.closed_why";
-        self.all(
-            sql,
-            &[
-                texts(&each(|k| k.subject.database.clone())),
-                texts(&each(|k| k.subject.check.clone())),
-                texts(&each(|k| key_text(&k.key))),
-                texts(&each(|k| k.first_seen.to_string())),
-                texts(&each(|k| k.last_seen.to_string())),
-                texts(&each(|k| k.open_since.to_string())),
-                (&count(|k| k.times_seen), Type::INT8_ARRAY),
-                (&count(|k| k.times_back), Type::INT8_ARRAY),
-                texts(&maybe(|k| k.closed.map(|(at, _)| at.to_string()))),
-                texts(&maybe(|k| k.closed.map(|(_, why)| closed_name(why).to_string()))),
-            ],
-        )
-        .await?;
-        Ok(())
-    }
-
-    async fn write_subjects(&self, run: i64, changes: &Changes) -> Result<(), StoreError> {
-        for (Subject { database, check }, now) in &changes.subjects {
-            let [new, came_back, open, fixed, check_changed, not_looked_at, waived] = counts_row(&now.counts);
-            let sql = "insert into db_race_audit.subject values ($1, $2, $3, $4, $5, $6) \
-                       on conflict (database, check_id) do update set fingerprint = excluded.fingerprint, \
-                       decision = excluded.decision, level = excluded.level, waived = excluded.waived";
-            let Remembered {
-                fingerprint,
-                decision,
-                level,
-                ..
-            } = now;
-            self.all(
-                sql,
-                &[
-                    text(database),
-                    text(check),
-                    text(fingerprint),
-                    text(decision),
-                    text(level),
-                    number(&waived),
-                ],
-            )
-            .await?;
-            let sql = "insert into db_race_audit.look \
-                       values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)";
-            let count = i64::try_from(now.count).unwrap_or(i64::MAX);
-            self.all(
-                sql,
-                &[
-                    number(&run),
-                    text(database),
-                    text(check),
-                    text(decision),
-                    text(level),
-                    number(&count),
-                    (&now.is_capped, Type::BOOL),
-                    number(&new),
-                    number(&came_back),
-                    number(&open),
-                    number(&fixed),
-                    number(&check_changed),
-                    number(&not_looked_at),
-                    number(&waived),
-                ],
-            )
-            .await?;
-        }
-        Ok(())
     }
 
     pub(super) async fn runs(&self, since: Moment) -> Result<Vec<PastRun>, StoreError> {
