@@ -16,6 +16,7 @@ mod notify;
 mod overlap;
 mod proxy;
 mod receiver;
+mod retire;
 mod schedulers;
 mod stores;
 mod waivers;

@@ -1,6 +1,7 @@
 //! `db-race audit`
 
 mod history;
+mod retire;
 mod tell;
 
 use std::collections::BTreeSet;
@@ -55,7 +56,9 @@ pub(super) struct Audit {
 #[derive(Debug, Subcommand)]
 enum AuditCommand {
     /// Runs, trends and what is open
-    History(history::Show),
+    History(history::History),
+    /// Close the findings of checks that nobody runs any more
+    Retire(retire::Retire),
 }
 
 /// Where the memory is.
@@ -99,8 +102,10 @@ struct Begun {
 
 impl Audit {
     pub(super) async fn run(mut self) -> Result<u8, Failure> {
-        if let Some(AuditCommand::History(show)) = self.command.take() {
-            return show.run().await;
+        match self.command.take() {
+            Some(AuditCommand::History(history)) => return history.run().await,
+            Some(AuditCommand::Retire(retire)) => return retire.run().await,
+            None => {}
         }
         let receivers = self.tell.receivers()?;
         let stop = signals::listen(true);
@@ -152,6 +157,7 @@ impl Audit {
 
     async fn audit(&self, begun: &mut Begun, stop: &Stop) -> Result<Ended, Broken> {
         let mut checks = self.checks.find()?;
+        let whole_suite = self.whole_suite(&checks)?;
         // what a check asks depends on them
         for (name, value) in self.checks.options().params {
             for check in &mut checks {
@@ -172,7 +178,12 @@ impl Audit {
         progress.clear();
         let ended = match looked {
             Ok(looked) => {
-                let run = Run { id: run, suite: &suite };
+                let whole_suite = whole_suite.as_deref();
+                let run = Run {
+                    id: run,
+                    suite: &suite,
+                    whole_suite,
+                };
                 self.compare(begun, &mut store, run, looked, &checks, &waivers, stop)
                     .await
             }
@@ -204,7 +215,7 @@ impl Audit {
             return true;
         }
         let before = store
-            .memory(run, suite, &[])
+            .memory(run, suite, None, &[])
             .await
             .ok()
             .and_then(|memory| memory.last_failure);
@@ -237,6 +248,23 @@ impl Audit {
         let ids: BTreeSet<&str> = checks.iter().map(|check| check.id.as_str()).collect();
         let ids: Vec<&str> = ids.into_iter().collect();
         format!("{} on {}", ids.join(" "), databases.join(" "))
+    }
+
+    /// The name of the suite, where none of its checks is left out: only such a run can miss one. What its checks are made of is its name, so
+    /// suites that share a memory are kept apart, wherever they are run.
+    fn whole_suite(&self, checks: &[Check]) -> Result<Option<String>, Failure> {
+        let mut all = BTreeSet::new();
+        for name in &self.checks.checks {
+            all.extend(verify::find(name, Path::new(""))?.into_iter().map(|check| check.id));
+        }
+        let is_whole = all.iter().all(|id| checks.iter().any(|check| check.id == *id));
+        let path = |name: &String| match std::fs::canonicalize(name) {
+            Ok(path) => path.display().to_string(),
+            // it is in the binary
+            Err(_) => name.clone(),
+        };
+        let names: BTreeSet<String> = self.checks.checks.iter().map(path).collect();
+        Ok(is_whole.then(|| names.into_iter().collect::<Vec<_>>().join(" ")))
     }
 
     async fn look(
@@ -285,7 +313,7 @@ impl Audit {
             return Err(interrupted().into());
         }
         let names: Vec<String> = seen.databases.iter().map(database_name).collect();
-        let memory = store.memory(run.id, run.suite, &names).await?;
+        let memory = store.memory(run.id, run.suite, run.whole_suite, &names).await?;
         let last_failure = memory.last_failure;
         let Comparison {
             mut result,
@@ -306,6 +334,7 @@ impl Audit {
         let changes = Changes {
             findings,
             subjects,
+            whole_suite: run.whole_suite.map(str::to_string),
             forget_before: Some(begun.started_at.before(self.keep)),
         };
         let stored = store.end(run.id, Moment::now(), &end, Some(&changes)).await;
@@ -408,6 +437,7 @@ fn name_of(database: &Named) -> String {
 struct Run<'a> {
     id: i64,
     suite: &'a str,
+    whole_suite: Option<&'a str>,
 }
 
 /// What the checks found.

@@ -3,22 +3,27 @@
 mod schema;
 mod write;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 
-use super::{Changes, End, PastLook, PastRun, RunRow, StoreError, counts_of, known, moment};
+use super::rows::{RunRow, counts_of, happened, known, moment, story};
+use super::{Changes, End, PastLook, PastRun, StoreError, VERSION};
 use crate::audit::compare::{LastFailure, Memory, Remembered};
 use crate::audit::diff::Known;
 use crate::audit::overlap::{self, Guard};
-use crate::audit::{Moment, Subject};
+use crate::audit::{Event, Happened, Kept, Moment, Retired, Story, Subject};
 use crate::postgres::{Connection, Target, explain};
 
 /// No statement on a memory takes that long; a network that swallows packets does.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
 /// A time as text that can be read again.
 const RFC_3339: &str = r#"at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'"#;
+
+/// Findings.
+const FOUND: &str = "from db_race_audit.finding";
 
 /// Values with their types.
 type Params<'a> = &'a [(&'a (dyn ToSql + Sync), Type)];
@@ -28,6 +33,7 @@ type Params<'a> = &'a [(&'a (dyn ToSql + Sync), Type)];
 pub struct DatabaseStore {
     client: Connection,
     place: String,
+    version: i64,
     /// Held until this is dropped.
     _guard: Option<Guard>,
 }
@@ -48,17 +54,17 @@ impl DatabaseStore {
             })?;
         let mut store = DatabaseStore::connect(target).await?;
         store._guard = Some(guard);
-        if !store.exists().await? {
-            store.make().await?;
-        }
+        store.migrate(store.version().await?).await?;
+        store.version = VERSION;
         Ok(store)
     }
 
     pub(super) async fn read(target: &Target) -> Result<DatabaseStore, StoreError> {
-        let store = DatabaseStore::connect(target).await?;
-        match store.exists().await? {
-            true => Ok(store),
-            false => Err(StoreError::Missing(store.place)),
+        let mut store = DatabaseStore::connect(target).await?;
+        store.version = store.version().await?;
+        match store.version {
+            0 => Err(StoreError::Missing(store.place)),
+            _ => Ok(store),
         }
     }
 
@@ -66,6 +72,7 @@ impl DatabaseStore {
         Ok(DatabaseStore {
             client: target.connect("audit-memory").await?,
             place: target.address(),
+            version: 0,
             _guard: None,
         })
     }
@@ -86,7 +93,13 @@ impl DatabaseStore {
         Ok(ids.iter().map(|row| row.get(0)).collect())
     }
 
-    pub(super) async fn memory(&self, run: i64, suite: &str, databases: &[String]) -> Result<Memory, StoreError> {
+    pub(super) async fn memory(
+        &self,
+        run: i64,
+        suite: &str,
+        whole_suite: Option<&str>,
+        databases: &[String],
+    ) -> Result<Memory, StoreError> {
         let mut memory = Memory {
             known: self.findings("database = any ($1)", &[texts(&databases)]).await?,
             ..Memory::default()
@@ -102,6 +115,16 @@ impl DatabaseStore {
             };
             remembered.counts.waived = usize::try_from(row.get::<_, i64>(5)).unwrap_or_default();
             memory.subjects.insert(subject(&row, 0), remembered);
+        }
+        // what another suite has had since then is looked at there
+        let sql = "select m.database, m.check_id, m.missed_in is not null from db_race_audit.member m \
+                   left join db_race_audit.subject s on s.database = m.database and s.check_id = m.check_id \
+                   where m.suite = $1 and m.database = any ($2) and (m.missed_in is null or s.last_run < m.missed_in)";
+        if let Some(whole_suite) = whole_suite {
+            let members = self.all(sql, &[text(&whole_suite), texts(&databases)]).await?;
+            memory
+                .members
+                .extend(members.iter().map(|row| (subject(row, 0), row.get(2))));
         }
         let sql = format!(
             "select to_char(started_at {RFC_3339}) from db_race_audit.run where complete order by id desc limit 1"
@@ -131,9 +154,13 @@ impl DatabaseStore {
         end: &End,
         changes: Option<&Changes>,
     ) -> Result<(), StoreError> {
+        self.in_transaction(self.write(run, now, end, changes)).await
+    }
+
+    async fn in_transaction(&self, writing: impl Future<Output = Result<(), StoreError>>) -> Result<(), StoreError> {
         let begin = format!("begin; set local statement_timeout = {}", ANSWER_MAX.as_millis() / 2);
         bounded(&self.place, self.client.batch_execute(&begin)).await?;
-        let written = self.write(run, now, end, changes).await;
+        let written = writing.await;
         let how = if written.is_ok() { "commit" } else { "rollback" };
         let ended = bounded(&self.place, self.client.batch_execute(how)).await;
         written.and(ended)
@@ -196,23 +223,78 @@ impl DatabaseStore {
 
     async fn findings(&self, which: &str, params: Params<'_>) -> Result<Vec<Known>, StoreError> {
         let sql = format!(
-            "select database, check_id, key::text, to_char(first_seen {RFC_3339}), to_char(last_seen {RFC_3339}), \
-             to_char(open_since {RFC_3339}), times_seen, times_back, to_char(closed_at {RFC_3339}), closed_why \
-             from db_race_audit.finding where {which} order by database, check_id, key"
+            "select {} {FOUND} where {which} order by database, check_id, key",
+            known_columns()
         );
-        let finding = |row: &Row| {
-            let times = [row.get(3), row.get(4), row.get(5)];
-            let closed = (row.get(8), row.get(9));
-            known(
-                &self.place,
-                subject(row, 0),
-                row.get(2),
-                times,
-                [row.get(6), row.get(7)],
-                closed,
-            )
+        let found = self.all(&sql, params).await?;
+        found.iter().map(|row| self.known(row)).collect()
+    }
+
+    /// Of a row that begins with [`known_columns`].
+    fn known(&self, row: &Row) -> Result<Known, StoreError> {
+        let times = [row.get(3), row.get(4), row.get(5)];
+        let closed = (row.get(8), row.get(9));
+        known(
+            &self.place,
+            subject(row, 0),
+            row.get(2),
+            times,
+            [row.get(6), row.get(7)],
+            closed,
+        )
+    }
+
+    pub(super) async fn keep(&mut self, findings: &[Kept]) -> Result<(), StoreError> {
+        self.in_transaction(self.write_findings(findings)).await
+    }
+
+    pub(super) async fn retired(&self, since: Moment) -> Result<Vec<Retired>, StoreError> {
+        if self.version < 2 {
+            return Ok(Vec::new());
+        }
+        let sql = format!(
+            "select database, check_id, to_char(at {RFC_3339}), why, count(*) from db_race_audit.event \
+             where what = $1 and at >= $2::text::timestamptz \
+             group by database, check_id, at, why order by at, database, check_id"
+        );
+        let retired = |row: &Row| {
+            Ok(Retired {
+                subject: subject(row, 0),
+                at: moment(&self.place, row.get(2))?,
+                why: row.get(3),
+                findings: row.get::<_, i64>(4).unsigned_abs(),
+            })
         };
-        self.all(&sql, params).await?.iter().map(finding).collect()
+        let (what, since) = (Event::Retired.name(), since.to_string());
+        let params = [text(&what), text(&since)];
+        self.all(&sql, &params).await?.iter().map(retired).collect()
+    }
+
+    pub(super) async fn stories(&self, check: &str) -> Result<Vec<Story>, StoreError> {
+        if self.version < 2 {
+            return Err(StoreError::Older {
+                place: self.place.clone(),
+            });
+        }
+        let sql = format!(
+            "select database, key::text, to_char(at {RFC_3339}), what, why from db_race_audit.event \
+             where check_id = $1 order by at"
+        );
+        let mut histories: BTreeMap<(String, String), Vec<Happened>> = BTreeMap::new();
+        for row in self.all(&sql, &[text(&check)]).await? {
+            let happened = happened(&self.place, row.get(2), row.get(3), row.get(4))?;
+            let name = (row.get(0), row.get(1));
+            histories.entry(name).or_default().push(happened);
+        }
+        let sql = format!(
+            "select {}, sample::text, waiver::text {FOUND} where check_id = $1 order by database, key",
+            known_columns()
+        );
+        let story = |row: &Row| {
+            let history = histories.remove(&(row.get(0), row.get(2))).unwrap_or_default();
+            story(&self.place, self.known(row)?, row.get(10), row.get(11), history)
+        };
+        self.all(&sql, &[text(&check)]).await?.iter().map(story).collect()
     }
 
     async fn one(&self, sql: &str, params: Params<'_>) -> Result<Row, StoreError> {
@@ -227,6 +309,14 @@ impl DatabaseStore {
         // without named statements, which a transaction pooler would leave behind
         bounded(&self.place, self.client.query_typed(sql, params)).await
     }
+}
+
+/// What is known of a finding.
+fn known_columns() -> String {
+    format!(
+        "database, check_id, key::text, to_char(first_seen {RFC_3339}), to_char(last_seen {RFC_3339}), \
+         to_char(open_since {RFC_3339}), times_seen, times_back, to_char(closed_at {RFC_3339}), closed_why"
+    )
 }
 
 fn text(value: &(dyn ToSql + Sync)) -> (&(dyn ToSql + Sync), Type) {

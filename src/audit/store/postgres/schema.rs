@@ -3,14 +3,17 @@
 use super::{DatabaseStore, bounded};
 use crate::audit::store::{StoreError, VERSION};
 
+/// The steps from one version to the next; the first one makes version 1.
+const MIGRATIONS: [&str; VERSION as usize] = [include_str!("../postgres_1.sql"), include_str!("../postgres_2.sql")];
+
 impl DatabaseStore {
-    /// Whether there is a memory, of a version that is known.
-    pub(super) async fn exists(&self) -> Result<bool, StoreError> {
+    /// The version of the memory that is there; 0 where there is none.
+    pub(super) async fn version(&self) -> Result<i64, StoreError> {
         let sql =
             "select to_regnamespace('db_race_audit') is not null, to_regclass('db_race_audit.version') is not null";
         let row = self.one(sql, &[]).await?;
         match (row.get(0), row.get(1)) {
-            (false, _) => return Ok(false),
+            (false, _) => return Ok(0),
             (true, true) => {}
             (true, false) => {
                 return Err(StoreError::Foreign {
@@ -28,18 +31,24 @@ impl DatabaseStore {
                 place: self.place.clone(),
                 found,
             }),
-            _ => Ok(true),
+            found => Ok(found),
         }
     }
 
-    /// Makes it where there is none.
-    pub(super) async fn make(&self) -> Result<(), StoreError> {
-        let create = format!("begin; {} commit", include_str!("../postgres_1.sql"));
-        let created = bounded(&self.place, self.client.batch_execute(&create)).await;
-        created.map_err(|error| match error {
+    /// Makes it where there is none, or brings it up to date, in one transaction.
+    pub(super) async fn migrate(&self, version: i64) -> Result<(), StoreError> {
+        let done = usize::try_from(version).unwrap_or_default();
+        let steps: String = MIGRATIONS.iter().skip(done).copied().collect();
+        if steps.is_empty() {
+            return Ok(());
+        }
+        let sql = format!("begin; {steps} commit");
+        let made = self.client.batch_execute(&sql);
+        let what = if version == 0 { "make" } else { "bring up to date" };
+        bounded(&self.place, made).await.map_err(|error| match error {
             StoreError::Failed { place, why } => StoreError::Failed {
                 place,
-                why: format!("cannot make the schema db_race_audit: {why}"),
+                why: format!("cannot {what} the schema db_race_audit: {why}"),
             },
             other => other,
         })

@@ -8,12 +8,13 @@ use std::path::Path;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use super::failed;
-use crate::audit::store::{StoreError, VERSION, WAIT_MAX, damaged};
+use crate::audit::store::rows::damaged;
+use crate::audit::store::{StoreError, VERSION, WAIT_MAX};
 
 /// `dbra`: how the file says that it is ours (`PRAGMA application_id`).
 const APPLICATION: i64 = 0x6462_7261;
 /// The steps from one version to the next; the first one makes an empty file version 1.
-const MIGRATIONS: [&str; VERSION as usize] = [include_str!("../sqlite_1.sql")];
+const MIGRATIONS: [&str; VERSION as usize] = [include_str!("../sqlite_1.sql"), include_str!("../sqlite_2.sql")];
 
 /// Opens a file for a run, and makes it where there is none; with the lock on it.
 pub(super) fn open(path: &Path, place: &str) -> Result<(Connection, File), StoreError> {
@@ -49,8 +50,8 @@ pub(super) fn open(path: &Path, place: &str) -> Result<(Connection, File), Store
     Ok((connection, lock))
 }
 
-/// Opens a file to read it.
-pub(super) fn read(path: &Path, place: &str) -> Result<Connection, StoreError> {
+/// Opens a file to read it, and tells its version.
+pub(super) fn read(path: &Path, place: &str) -> Result<(Connection, i64), StoreError> {
     let missing = || StoreError::Missing(place.to_string());
     if !path.is_file() || fs::metadata(path).is_ok_and(|file| file.len() == 0) {
         return Err(missing());
@@ -58,7 +59,7 @@ pub(super) fn read(path: &Path, place: &str) -> Result<Connection, StoreError> {
     let connection = connect(path, place)?;
     match check_owner(&connection, place)? {
         0 => Err(missing()),
-        _ => Ok(connection),
+        version => Ok((connection, version)),
     }
 }
 

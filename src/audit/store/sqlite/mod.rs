@@ -4,21 +4,24 @@ mod file;
 mod rows;
 mod write;
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
 
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, TransactionBehavior, params};
 
-use super::{Changes, End, PastLook, PastRun, RunRow, StoreError, counts_of, counts_row, moment};
+use super::rows::{RunRow, counts_of, counts_row, happened, moment, story};
+use super::{Changes, End, PastLook, PastRun, StoreError, VERSION};
 use crate::audit::diff::Known;
-use crate::audit::{LastFailure, Memory, Moment, Subject};
-use rows::{counts, finding, remembered};
+use crate::audit::{Event, Happened, Kept, LastFailure, Memory, Moment, Retired, Story, Subject};
+use rows::{FindingRow, counts, finding, remembered, subject};
 
 /// An open file.
 #[derive(Debug)]
 pub struct FileStore {
     connection: Connection,
     place: String,
+    version: i64,
     /// Held until this is dropped; the system lets go when the process dies.
     _lock: Option<File>,
 }
@@ -30,15 +33,18 @@ impl FileStore {
         Ok(FileStore {
             connection,
             place,
+            version: VERSION,
             _lock: Some(lock),
         })
     }
 
     pub(super) fn read(path: &Path) -> Result<FileStore, StoreError> {
         let place = path.display().to_string();
+        let (connection, version) = file::read(path, &place)?;
         Ok(FileStore {
-            connection: file::read(path, &place)?,
+            connection,
             place,
+            version,
             _lock: None,
         })
     }
@@ -56,7 +62,13 @@ impl FileStore {
         self.all("select distinct check_id from subject", [], |row| row.get(0))
     }
 
-    pub(super) fn memory(&self, run: i64, suite: &str, databases: &[String]) -> Result<Memory, StoreError> {
+    pub(super) fn memory(
+        &self,
+        run: i64,
+        suite: &str,
+        whole_suite: Option<&str>,
+        databases: &[String],
+    ) -> Result<Memory, StoreError> {
         let mut memory = Memory::default();
         for database in databases {
             let sql = "select database, check_id, key, first_seen, last_seen, open_since, times_seen, times_back, \
@@ -67,6 +79,14 @@ impl FileStore {
             let sql =
                 "select database, check_id, fingerprint, decision, level, waived from subject where database = ?1";
             memory.subjects.extend(self.all(sql, [database], remembered)?);
+            // what another suite has had since then is looked at there
+            let sql = "select m.database, m.check_id, m.missed_in is not null from member m \
+                       left join subject s on s.database = m.database and s.check_id = m.check_id \
+                       where m.suite = ?1 and m.database = ?2 and (m.missed_in is null or s.last_run < m.missed_in)";
+            let read = |row: &Row<'_>| Ok((subject(row)?, row.get(2)?));
+            if let Some(whole_suite) = whole_suite {
+                memory.members.extend(self.all(sql, [whole_suite, database], read)?);
+            }
         }
         let sql = "select started_at from run where complete order by id desc limit 1";
         let last: Option<String> = self.ask_maybe(sql, [], |row| row.get(0))?;
@@ -193,6 +213,69 @@ impl FileStore {
                    closed_at, closed_why from finding where closed_at is null order by database, check_id, key";
         let findings = self.all(sql, [], finding)?;
         findings.into_iter().map(|finding| finding.known(&self.place)).collect()
+    }
+
+    pub(super) fn keep(&mut self, findings: &[Kept]) -> Result<(), StoreError> {
+        let place = self.place.clone();
+        let mut keep = || {
+            let transaction = self
+                .connection
+                .transaction_with_behavior(TransactionBehavior::Immediate)?;
+            write::findings(&transaction, findings)?;
+            transaction.commit()
+        };
+        keep().map_err(|error| failed(&place, error))
+    }
+
+    pub(super) fn retired(&self, since: Moment) -> Result<Vec<Retired>, StoreError> {
+        if self.version < 2 {
+            return Ok(Vec::new());
+        }
+        let sql = "select database, check_id, at, why, count(*) from event where what = ?1 and at >= ?2 \
+                   group by database, check_id, at, why order by at, database, check_id";
+        let params = [Event::Retired.name(), &since.to_string()];
+        let rows: Vec<(Subject, String, Option<String>, i64)> = self.all(sql, params, |row| {
+            Ok((subject(row)?, row.get(2)?, row.get(3)?, row.get(4)?))
+        })?;
+        let retired = |(subject, at, why, n): (Subject, String, Option<String>, i64)| {
+            Ok(Retired {
+                subject,
+                at: moment(&self.place, &at)?,
+                why,
+                findings: n.unsigned_abs(),
+            })
+        };
+        rows.into_iter().map(retired).collect()
+    }
+
+    pub(super) fn stories(&self, check: &str) -> Result<Vec<Story>, StoreError> {
+        if self.version < 2 {
+            return Err(StoreError::Older {
+                place: self.place.clone(),
+            });
+        }
+        let sql = "select database, key, at, what, why from event where check_id = ?1 order by at, rowid";
+        let events: Vec<[Option<String>; 5]> = self.all(sql, [check], |row| {
+            Ok([row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?])
+        })?;
+        let mut histories: BTreeMap<(String, String), Vec<Happened>> = BTreeMap::new();
+        for event in events {
+            let [database, key, at, what, why] = event;
+            let [database, key, at, what] = [database, key, at, what].map(Option::unwrap_or_default);
+            let happened = happened(&self.place, &at, &what, why)?;
+            histories.entry((database, key)).or_default().push(happened);
+        }
+        let sql = "select database, check_id, key, first_seen, last_seen, open_since, times_seen, times_back, \
+                   closed_at, closed_why, sample, waiver from finding where check_id = ?1 order by database, key";
+        let found: Vec<(_, Option<String>, Option<String>)> =
+            self.all(sql, [check], |row| Ok((finding(row)?, row.get(10)?, row.get(11)?)))?;
+        let story = |(finding, row, waiver): (FindingRow, Option<String>, Option<String>)| {
+            let name = (finding.subject.database.clone(), finding.key.clone());
+            let history = histories.remove(&name).unwrap_or_default();
+            let known = finding.known(&self.place)?;
+            story(&self.place, known, row.as_deref(), waiver.as_deref(), history)
+        };
+        found.into_iter().map(story).collect()
     }
 
     fn all<T>(

@@ -5,12 +5,13 @@ use rusqlite::Row;
 use crate::audit::Subject;
 use crate::audit::compare::Remembered;
 use crate::audit::diff::Known;
-use crate::audit::store::{StoreError, known};
+use crate::audit::store::StoreError;
+use crate::audit::store::rows::known;
 
 /// A row of `finding`.
 pub(super) struct FindingRow {
-    subject: Subject,
-    key: String,
+    pub(super) subject: Subject,
+    pub(super) key: String,
     times: [String; 3],
     seen: [i64; 2],
     closed_at: Option<String>,
