@@ -26,7 +26,7 @@ pub use paths::Paths;
 pub use prometheus::write as write_prometheus;
 pub use sarif::write as write_sarif;
 pub use tap::write as write_tap;
-pub use terminal::{Style, write as write_terminal, write_history, write_sweep};
+pub use terminal::{Style, write as write_terminal, write_history, write_story, write_sweep};
 
 use std::io::{self, Write};
 

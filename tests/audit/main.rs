@@ -18,6 +18,7 @@ mod proxy;
 mod receiver;
 mod retire;
 mod schedulers;
+mod show;
 mod stores;
 mod waivers;
 

@@ -182,6 +182,9 @@ fn a_memory_of_an_older_program_is_brought_up_to_date() {
     there.exec(include_str!("../../src/audit/store/postgres_1.sql"));
     there.exec(&found("db_race_audit."));
     for memory in ["--state old.sqlite".to_string(), format!("--state {url}")] {
+        let show = shop.sandbox.run(&format!("audit show shop.stock {memory}"));
+        show.exits(64)
+            .complains(&["is of an older db-race", "the next run of `db-race audit`"]);
         // history is read as it is
         let history = shop
             .sandbox
@@ -193,6 +196,19 @@ fn a_memory_of_an_older_program_is_brought_up_to_date() {
         let seen = shop.sandbox.run(&words).exits(2).json()["audit"].clone();
         assert_eq!(told(&seen), [vec![], vec![1], vec![], vec![]]);
         assert_eq!(seen["still_open"][0]["times_seen"], 6);
+        // what is known of it is in its story
+        let story = shop
+            .sandbox
+            .run(&format!("audit show shop.stock id=2 {memory} --format json"))
+            .exits(0)
+            .json();
+        let what: Vec<&str> = story["findings"][0]["history"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|h| h["what"].as_str().unwrap())
+            .collect();
+        assert_eq!(what, ["new", "fixed"]);
         shop.sandbox
             .run(&format!("audit retire shop.stock {memory}"))
             .exits(0)

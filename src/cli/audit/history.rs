@@ -31,7 +31,7 @@ pub(super) struct History {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Form {
+pub(super) enum Form {
     /// For people
     Text,
     /// One document with everything in it

@@ -2,6 +2,7 @@
 
 mod history;
 mod retire;
+mod show;
 mod tell;
 
 use std::collections::BTreeSet;
@@ -57,6 +58,8 @@ pub(super) struct Audit {
 enum AuditCommand {
     /// Runs, trends and what is open
     History(history::History),
+    /// Everything known about a finding: since when, how often, what happened to it, its row, its waiver
+    Show(show::Show),
     /// Close the findings of checks that nobody runs any more
     Retire(retire::Retire),
 }
@@ -104,6 +107,7 @@ impl Audit {
     pub(super) async fn run(mut self) -> Result<u8, Failure> {
         match self.command.take() {
             Some(AuditCommand::History(history)) => return history.run().await,
+            Some(AuditCommand::Show(show)) => return show.run().await,
             Some(AuditCommand::Retire(retire)) => return retire.run().await,
             None => {}
         }

@@ -131,7 +131,7 @@ fn named(subject: &Subject, several: bool) -> String {
 type Row = Vec<(String, Option<String>)>;
 
 /// The key, in the check's order where that is known, then what else the row has.
-fn shown(key: &Key, order: &[String], row: Option<&Row>) -> String {
+pub(super) fn shown(key: &Key, order: &[String], row: Option<&Row>) -> String {
     let pair = |(column, value): (&String, &Option<String>)| format!("{column}={}", value.as_deref().unwrap_or("NULL"));
     let place = |column: &String| order.iter().position(|c| c == column).unwrap_or(order.len());
     let mut columns: Vec<(&String, &Option<String>)> = key.iter().collect();
