@@ -2,7 +2,7 @@
 //!
 //! A writer is a pure function of a report. The JSON form of [`Report`] is a stable interface: its `schema` names the version,
 //! and `docs/report.schema.json` describes it. What the others have in common is in `case`: a report as a list of checks and
-//! rules, red or green. **All forms are green when, and only when, the verdict is `passed`.**
+//! rules, red or green. **All forms are green when, and only when, the exit code is 0.**
 
 mod case;
 mod escape;

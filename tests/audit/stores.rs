@@ -134,6 +134,11 @@ fn a_memory_that_cannot_be_written_is_told_with_what_was_seen() {
         there.is("(select count(*) from db_race_audit.finding) = 1"),
         "one transaction"
     );
+    shop.check("stock", "-- severity = \"warn\"\n", crate::STOCK);
+    let run = shop.sandbox.run(&words("--format tap")).exits(3);
+    let run = run.shows(&["not ok 2 - the run", "full_disk"]);
+    assert!(run.stderr.contains("full_disk"), "{run}");
+    shop.check("stock", "", crate::STOCK);
     there.exec("alter table db_race_audit.finding drop constraint full_disk");
     let next = shop.sandbox.run(&words("--format json")).exits(2).json();
     assert_eq!(told(&next["audit"]), [vec![2], vec![1], vec![], vec![]]);

@@ -24,7 +24,7 @@ use crate::bundled::Shelf;
 use crate::postgres::ServerFacts;
 use crate::report::{Report, SCHEMA};
 use crate::stop::Stop;
-use crate::verdict;
+use crate::verdict::{self, Judged};
 use crate::verify::{self, Check, CheckResult, DatabaseResult, Decision, Named, Options};
 use tell::{About, Ended, Receivers, Tell};
 
@@ -355,7 +355,7 @@ impl Audit {
             ),
             None => format!("the run before this one, at {}, did not end", last.at),
         }));
-        let report = Report {
+        let mut report = Report {
             schema: SCHEMA,
             version: env!("CARGO_PKG_VERSION"),
             command: "audit",
@@ -384,6 +384,11 @@ impl Audit {
                 } else {
                     exit::INCONCLUSIVE
                 };
+                // no form of the report is green either
+                if code == exit::INCONCLUSIVE {
+                    report.verdict.outcome = Judged::Inconclusive;
+                    report.verdict.reasons.push(error.to_string());
+                }
                 Ended {
                     code,
                     changed: true,
