@@ -13,6 +13,7 @@ mod markdown;
 mod model;
 mod paths;
 mod prometheus;
+mod sample;
 mod sarif;
 mod tap;
 mod terminal;
