@@ -3,7 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::diff::{Change, Compared, Coverage, Key, Known, Look, diff};
-use super::{AuditCheck, AuditCounts, AuditFinding, AuditResult, Moment, Subject, Waiver, Waivers, fingerprint};
+use super::{
+    AuditCheck, AuditCounts, AuditFinding, AuditResult, Event, Gone, Happened, Kept, Moment, Row, Subject, Waiver,
+    Waivers, fingerprint,
+};
 use crate::verify::{Check, CheckResult, Count, DatabaseResult, Decision, Severity, level};
 
 /// What a memory holds of the databases of a run.
@@ -13,6 +16,8 @@ pub struct Memory {
     pub known: Vec<Known>,
     /// How each check came out when it was last run.
     pub subjects: BTreeMap<Subject, Remembered>,
+    /// Checks that this run's suite has had; whether a run without them was told already.
+    pub members: BTreeMap<Subject, bool>,
     /// When the last complete run was.
     pub last_run: Option<Moment>,
     /// How the last run of these checks on these databases failed; none when it didn't, or there was none.
@@ -53,7 +58,7 @@ pub struct Comparison {
     /// The checks, without their waived rows: what the verdict is made of.
     pub judged: Vec<CheckResult>,
     /// Findings to be remembered anew.
-    pub findings: Vec<Known>,
+    pub findings: Vec<Kept>,
     /// Checks to be remembered.
     pub subjects: BTreeMap<Subject, Remembered>,
 }
@@ -95,7 +100,8 @@ pub fn compare(
         .filter(|(_, remembered)| !remembered.fingerprint.is_empty())
         .map(|(subject, remembered)| (subject.clone(), remembered.fingerprint.clone()))
         .collect();
-    let compared = diff(memory.known, &asked, &looks, now);
+    let mut compared = diff(memory.known, &asked, &looks, now);
+    let gone = gone(&mut compared, &memory.members, &looks);
 
     let mut sorted = Sorted::default();
     for one in &compared {
@@ -143,6 +149,7 @@ pub fn compare(
     let counts = sorted.counts();
     let changed = counts.new + counts.came_back + counts.fixed + counts.check_changed > 0
         || memory.last_failure.is_some()
+        || gone.iter().any(|gone| gone.is_news)
         || !subjects.iter().all(is_told);
     let used = |waiver: &Waiver| {
         compared
@@ -171,16 +178,73 @@ pub fn compare(
         fixed: sorted.fixed,
         check_changed: sorted.check_changed,
         not_looked_at: sorted.not_looked_at,
+        gone,
         waived: sorted.waived,
     };
+    let mut rows: BTreeMap<(Subject, Key), Row> = BTreeMap::new();
+    for result in results {
+        for found in result.findings.iter().filter(|found| !found.pending) {
+            rows.insert((subject(result), name(&result.key, &found.key)), found.row.clone());
+        }
+    }
     let to_remember = compared
         .into_iter()
-        .filter(|c| !matches!(c.change, Change::NotLooked(_)));
+        .filter(|c| !matches!(c.change, Change::NotLooked(_)))
+        .map(|c| kept(c, &mut rows, waivers, now));
     Comparison {
         result,
         judged,
-        findings: to_remember.map(|c| c.finding).collect(),
+        findings: to_remember.collect(),
         subjects,
+    }
+}
+
+/// Checks that are no longer in their suite, and have open findings: of these it is said why nobody looked.
+fn gone(compared: &mut [Compared], members: &BTreeMap<Subject, bool>, looks: &[Look]) -> Vec<Gone> {
+    let is_here = |subject: &Subject| looks.iter().any(|look| look.subject == *subject);
+    let mut gone: Vec<Gone> = Vec::new();
+    for one in compared {
+        let Change::NotLooked(why) = &mut one.change else {
+            continue;
+        };
+        let subject = &one.finding.subject;
+        let Some(was_told) = members.get(subject).filter(|_| !is_here(subject)) else {
+            continue;
+        };
+        *why = "its check is no longer in the suite".into();
+        match gone.iter_mut().find(|gone| gone.subject == *subject) {
+            Some(gone) => gone.open += 1,
+            None => gone.push(Gone {
+                subject: subject.clone(),
+                open: 1,
+                is_news: !was_told,
+            }),
+        }
+    }
+    gone
+}
+
+fn kept(compared: Compared, rows: &mut BTreeMap<(Subject, Key), Row>, waivers: &Waivers, now: Moment) -> Kept {
+    let Compared { finding, change } = compared;
+    let what = match change {
+        Change::New => Some(Event::New),
+        Change::CameBack => Some(Event::CameBack),
+        Change::Fixed => Some(Event::Fixed),
+        Change::CheckChanged => Some(Event::CheckChanged),
+        Change::StillOpen | Change::NotLooked(_) => None,
+    };
+    let waiver = waivers.of(&finding.subject, &finding.key, now);
+    Kept {
+        row: rows.remove(&(finding.subject.clone(), finding.key.clone())),
+        waiver: waiver
+            .filter(|_| finding.closed.is_none())
+            .map(|i| waivers.list[i].clone()),
+        happened: what.map(|what| Happened {
+            at: now,
+            what,
+            why: None,
+        }),
+        known: finding,
     }
 }
 

@@ -51,6 +51,25 @@ pub enum Closed {
     Fixed,
     /// The check was changed, and no longer finds it.
     CheckChanged,
+    /// Nobody looks any more: somebody has retired the check.
+    Retired,
+}
+
+impl Closed {
+    const ALL: [Closed; 3] = [Closed::Fixed, Closed::CheckChanged, Closed::Retired];
+
+    /// As it is in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Closed::Fixed => "fixed",
+            Closed::CheckChanged => "check_changed",
+            Closed::Retired => "retired",
+        }
+    }
+
+    pub(super) fn parse(name: &str) -> Option<Closed> {
+        Closed::ALL.into_iter().find(|closed| closed.name() == name)
+    }
 }
 
 /// How much of a check's rows was seen.

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::diff::{Key, Known};
 use super::store::{PastLook, PastRun};
-use super::{Moment, Subject};
+use super::{Moment, Retired, Subject};
 use crate::source::like;
 
 /// Columns of a trend at the most.
@@ -28,6 +28,8 @@ pub struct History {
     pub checks: Vec<Trend>,
     /// Findings that are open, waived ones included, oldest first.
     pub open: Vec<Open>,
+    /// What was retired, oldest first.
+    pub retired: Vec<Retired>,
 }
 
 /// How a check came out over time.
@@ -77,11 +79,13 @@ pub struct Open {
 }
 
 /// Puts it together, for all checks or those of a pattern.
+#[allow(clippy::too_many_arguments, reason = "the parts of a past")]
 pub fn history(
     state: &str,
     runs: Vec<PastRun>,
     looks: Vec<PastLook>,
     open: Vec<Known>,
+    mut retired: Vec<Retired>,
     wanted: Option<&str>,
     since: Moment,
     now: Moment,
@@ -106,6 +110,7 @@ pub fn history(
         })
         .collect();
     open.sort_by_key(|open| open.open_since);
+    retired.retain(|retired| is_wanted(&retired.subject));
     History {
         schema: "db-race/history/1",
         state: state.into(),
@@ -116,6 +121,7 @@ pub fn history(
             .map(|(subject, looks)| trend(subject, &looks))
             .collect(),
         open,
+        retired,
     }
 }
 

@@ -12,11 +12,13 @@ pub mod notify;
 pub mod overlap;
 mod result;
 pub mod store;
+mod story;
 mod waivers;
 
 pub use compare::{Comparison, LastFailure, Memory, Remembered, compare, database_name, place_name};
-pub use diff::{Closed, Key, Subject};
+pub use diff::{Closed, Key, Known, Subject};
 pub use fingerprint::fingerprint;
 pub use moment::{Moment, age};
-pub use result::{AuditCheck, AuditCounts, AuditFinding, AuditResult};
+pub use result::{AuditCheck, AuditCounts, AuditFinding, AuditResult, Gone};
+pub use story::{Event, Happened, Kept, Retired, Row, Shown, ShownFinding, Story, show};
 pub use waivers::{Checks, Waiver, Waivers};

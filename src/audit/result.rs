@@ -32,6 +32,8 @@ pub struct AuditResult {
     pub check_changed: Vec<AuditFinding>,
     /// They were open, and nobody looked.
     pub not_looked_at: Vec<AuditFinding>,
+    /// Checks that were in this suite, are not any more, and have findings that are open.
+    pub gone: Vec<Gone>,
     /// Somebody answers for them.
     pub waived: Vec<AuditFinding>,
     /// The waivers' file.
@@ -59,6 +61,18 @@ pub struct AuditCounts {
     pub not_looked_at: usize,
     /// Open, and waived.
     pub waived: usize,
+}
+
+/// A check that is no longer in the suite: nobody will look at its findings any more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Gone {
+    /// Which, and where.
+    #[serde(flatten)]
+    pub subject: Subject,
+    /// Its open findings.
+    pub open: usize,
+    /// Whether this is the first run without it.
+    pub is_news: bool,
 }
 
 /// A check on a database.

@@ -21,7 +21,7 @@ use super::{Moment, Subject};
 use crate::source::{FileError, Source, like, nearest, quoted};
 
 /// One waiver.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Waiver {
     /// The check's id, or a pattern for several.
     pub check: String,

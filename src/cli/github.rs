@@ -14,14 +14,14 @@ pub(super) fn is_here() -> bool {
 }
 
 /// Gives the annotations to `out`, and the Markdown to the step summary where there is one; whether both could be written.
-pub(super) fn write(report: &Report, out: &mut Vec<u8>) -> bool {
-    let mut result = report::write_annotations(report, &paths(), out);
+pub(super) fn write(report: &Report, code: u8, out: &mut Vec<u8>) -> bool {
+    let mut result = report::write_annotations(report, code, &paths(), out);
     let summary = std::env::var_os("GITHUB_STEP_SUMMARY").filter(|path| !path.is_empty());
     let Some(path) = summary.map(PathBuf::from) else {
         return result.is_ok();
     };
     if result.is_ok() {
-        result = append(&path, report);
+        result = append(&path, report, code);
     }
     if let Err(error) = &result {
         let path = path.display();
@@ -33,9 +33,9 @@ pub(super) fn write(report: &Report, out: &mut Vec<u8>) -> bool {
 }
 
 /// The steps before have written there, too.
-fn append(path: &PathBuf, report: &Report) -> io::Result<()> {
+fn append(path: &PathBuf, report: &Report, code: u8) -> io::Result<()> {
     let mut page = Vec::new();
-    report::write_markdown(report, &mut page)?;
+    report::write_markdown(report, code, &mut page)?;
     OpenOptions::new()
         .create(true)
         .append(true)

@@ -66,7 +66,7 @@ pub(super) async fn told(
         write_files(&plan, &report, failure.code);
         if plan.github {
             let mut bytes = Vec::new();
-            github::write(&report, &mut bytes);
+            github::write(&report, failure.code, &mut bytes);
             let _ = io::stdout().lock().write_all(&bytes);
         }
     }
@@ -100,7 +100,7 @@ pub(super) fn write(output: &Output, report: &Report, code: u8) -> u8 {
             Format::Text | Format::Github => &mut stdout,
             _ => &mut stderr,
         };
-        is_complete &= github::write(report, out);
+        is_complete &= github::write(report, code, out);
     }
     let _ = io::stderr().lock().write_all(&stderr);
     is_complete &= is_written(quietly(io::stdout().lock().write_all(&stdout)), "stdout");
@@ -149,11 +149,11 @@ fn render(format: Format, report: &Report, code: u8, run: &str, style: Style, ou
     match format {
         Format::Text => report::write_terminal(report, style, out),
         Format::Json => report::write_json(report, out),
-        Format::Junit => report::write_junit(report, out),
-        Format::Tap => report::write_tap(report, out),
+        Format::Junit => report::write_junit(report, code, out),
+        Format::Tap => report::write_tap(report, code, out),
         Format::Sarif => report::write_sarif(report, code, &paths(), out),
-        Format::Markdown => report::write_markdown(report, out),
-        Format::Github => report::write_annotations(report, &paths(), out),
+        Format::Markdown => report::write_markdown(report, code, out),
+        Format::Github => report::write_annotations(report, code, &paths(), out),
         Format::Prometheus => report::write_prometheus(report, code, run, out),
     }
 }

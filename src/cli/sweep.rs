@@ -203,7 +203,7 @@ impl Sweep {
             let size = swept.sizes[*at];
             progress.show(&format!("{} {size}, run {} of {}", swept.of, n + 1, order.len()));
             match contend::run(&plans[*at], &place.target, stop, &mut |_| {}).await {
-                Ok((race, server)) => match Sample::of(&race) {
+                Ok((race, server)) => match race.sample() {
                     Some(sample) => {
                         measured.samples[*at].push(sample);
                         measured.server = Some(server);

@@ -18,8 +18,10 @@ pub(super) struct Case<'a> {
     pub(super) title: Option<&'a str>,
     /// How it came out; broken as well when it was in the control.
     pub(super) state: State,
-    /// Whether breaking it is only worth a look.
+    /// Whether breaking it is only worth a look, and doesn't fail the run all the same.
     pub(super) warning: bool,
+    /// What it makes of the run, where it could not be decided.
+    pub(super) doubt: Doubt,
     /// The figure it was judged by, or why there is none.
     pub(super) measured: String,
     /// What there is to see, in lines.
@@ -28,6 +30,41 @@ pub(super) struct Case<'a> {
     pub(super) check: Option<&'a CheckResult>,
     /// The file and the line where it stands.
     pub(super) place: Option<Place<'a>>,
+}
+
+/// What it makes of a run that something could not be decided: the flags of a command may say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Doubt {
+    /// It is inconclusive.
+    Inconclusive,
+    /// It failed.
+    Fails,
+    /// It is worth a look.
+    Warns,
+    /// It passed.
+    Passes,
+}
+
+impl Doubt {
+    /// As the exit code has it. Where something else has failed the run, that could be told from no code, and it changes nothing.
+    fn of(report: &Report, exit_code: u8) -> Doubt {
+        match (report.verdict.outcome, exit_code) {
+            (Judged::Inconclusive, 0) => Doubt::Passes,
+            (Judged::Inconclusive, 1) => Doubt::Warns,
+            (Judged::Inconclusive, 2) => Doubt::Fails,
+            _ => Doubt::Inconclusive,
+        }
+    }
+}
+
+/// What a run comes to by its exit code, which flags may have made another one than its verdict's.
+pub(super) fn judged(report: &Report, exit_code: u8) -> Judged {
+    match (report.verdict.outcome, exit_code) {
+        (Judged::Warned | Judged::Inconclusive, 2) => Judged::Failed,
+        (Judged::Inconclusive, 1) => Judged::Warned,
+        (Judged::Inconclusive, 0) => Judged::Passed,
+        (outcome, _) => outcome,
+    }
 }
 
 /// A place in a file that people write.
@@ -53,9 +90,14 @@ impl<'a> Place<'a> {
 }
 
 impl Case<'_> {
-    /// Whether it is why the verdict is not `passed`: a report is green when, and only when, the verdict is.
+    /// Whether it is why the exit code is not 0: a report is green when, and only when, that is 0.
     pub(super) fn is_red(&self) -> bool {
-        matches!(self.state, State::Broken | State::NoData)
+        self.state == State::Broken || self.state == State::NoData && self.doubt != Doubt::Passes
+    }
+
+    /// Whether there is something to say of it.
+    pub(super) fn is_shown(&self) -> bool {
+        matches!(self.state, State::Broken | State::NoData | State::Pending)
     }
 
     /// `error`, `warn`.
@@ -72,13 +114,18 @@ impl Case<'_> {
     }
 }
 
-/// All cases, in the order in which they were judged.
-pub(super) fn cases(report: &Report) -> Vec<Case<'_>> {
+/// All cases, in the order in which they were judged, as the exit code has them.
+pub(super) fn cases(report: &Report, exit_code: u8) -> Vec<Case<'_>> {
     let mut cases = match &report.race {
         Some(_) => of_race(report),
         None => of_checks(report),
     };
     cases.extend(of_run(report));
+    let warnings_fail = report.verdict.outcome == Judged::Warned && judged(report, exit_code) == Judged::Failed;
+    for case in &mut cases {
+        case.doubt = Doubt::of(report, exit_code);
+        case.warning &= !warnings_fail;
+    }
     // test reports tell cases apart by their names
     for i in 1..cases.len() {
         let (before, rest) = cases.split_at_mut(i);
@@ -171,6 +218,7 @@ fn of_run(report: &Report) -> Option<Case<'_>> {
         title: None,
         state: State::NoData,
         warning: false,
+        doubt: Doubt::Inconclusive,
         measured: visible(doubts[0].lines().next().unwrap_or_default()).into_owned(),
         details: doubts.join("\n"),
         check: None,
@@ -185,6 +233,7 @@ fn of_check<'a>(rule: &Judgement, check: &'a CheckResult, when: &str) -> Case<'a
         title: Some(&check.title),
         state: state(rule),
         warning: rule.warning,
+        doubt: Doubt::Inconclusive,
         measured: visible(&rule.measured).into_owned(),
         details: finding_text(check, when),
         check: Some(check),
@@ -205,6 +254,7 @@ fn of_rule<'a>(report: &'a Report, rule: &'a Judgement) -> Case<'a> {
         title: None,
         state: state(rule),
         warning: rule.warning,
+        doubt: Doubt::Inconclusive,
         measured: measured(report, rule),
         details: details.join("\n"),
         check: None,

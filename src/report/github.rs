@@ -3,7 +3,7 @@
 
 use std::io::{self, Write};
 
-use super::case::{Case, cases};
+use super::case::{Case, Doubt, cases};
 use super::escape::cut;
 use super::{Paths, Report};
 use crate::verdict::State;
@@ -16,9 +16,9 @@ const MESSAGE_MAX: usize = 2_000;
 ///
 /// # Errors
 /// When the writer fails.
-pub fn write(report: &Report, paths: &Paths, out: &mut impl Write) -> io::Result<()> {
-    let mut cases = cases(report);
-    cases.retain(|c| c.is_red() || c.state == State::Pending);
+pub fn write(report: &Report, exit_code: u8, paths: &Paths, out: &mut impl Write) -> io::Result<()> {
+    let mut cases = cases(report, exit_code);
+    cases.retain(Case::is_shown);
     cases.sort_by_key(|c| level(c).0);
     for case in &cases {
         let mut properties = Vec::new();
@@ -42,7 +42,8 @@ pub fn write(report: &Report, paths: &Paths, out: &mut impl Write) -> io::Result
 fn level(case: &Case<'_>) -> (u8, &'static str) {
     match (case.state, case.warning) {
         (State::Broken, false) => (0, "error"),
-        (State::NoData, _) => (1, "error"),
+        (State::NoData, _) if matches!(case.doubt, Doubt::Inconclusive | Doubt::Fails) => (1, "error"),
+        (State::NoData, _) if case.doubt == Doubt::Warns => (2, "warning"),
         (State::Broken, true) => (2, "warning"),
         _ => (3, "notice"),
     }

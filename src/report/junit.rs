@@ -1,14 +1,14 @@
 //! JUnit, for test reports of CI services. <https://llg.cubic.org/docs/junit/>
 //!
-//! A database, or a scenario, is a suite. Broken is `failure`, could not decide `error`, skipped `skipped`; what is only
-//! pending passes, and says so.
+//! A database, or a scenario, is a suite. Broken is `failure`, could not decide `error` (or what `--inconclusive` makes of it), skipped
+//! `skipped`; what is only pending passes, and says so.
 
 use std::io::{self, Write};
 use std::time::Duration;
 
 use quick_junit::{NonSuccessKind, Property, TestCase, TestCaseStatus, TestSuite};
 
-use super::case::{Case, cases};
+use super::case::{Case, Doubt, cases};
 use super::escape::visible;
 use super::{Report, Style, write_terminal};
 use crate::verdict::State;
@@ -17,11 +17,11 @@ use crate::verdict::State;
 ///
 /// # Errors
 /// When the writer fails.
-pub fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
+pub fn write(report: &Report, exit_code: u8, out: &mut impl Write) -> io::Result<()> {
     let mut junit = quick_junit::Report::new(format!("db-race {}", report.command));
     junit.set_time(Duration::from_millis(report.duration_ms));
     let mut suites: Vec<TestSuite> = Vec::new();
-    for case in cases(report) {
+    for case in cases(report, exit_code) {
         let at = match suites.iter().position(|s| s.name.as_str() == case.suite) {
             Some(at) => at,
             None => {
@@ -67,9 +67,9 @@ fn test_case(case: &Case<'_>) -> TestCase {
             Some(title) => format!("{}: {}", visible(title), case.measured),
             None => case.measured.clone(),
         });
-        status.set_type(match kind {
-            NonSuccessKind::Failure => case.severity(),
-            NonSuccessKind::Error => "could not decide",
+        status.set_type(match case.state {
+            State::NoData => "could not decide",
+            _ => case.severity(),
         });
         status.set_description(case.details.as_str());
         status
@@ -77,8 +77,9 @@ fn test_case(case: &Case<'_>) -> TestCase {
     let status = match case.state {
         State::Held | State::Pending => TestCaseStatus::success(),
         State::Broken => broken(NonSuccessKind::Failure),
-        State::NoData => broken(NonSuccessKind::Error),
-        State::Skipped => {
+        State::NoData if matches!(case.doubt, Doubt::Fails | Doubt::Warns) => broken(NonSuccessKind::Failure),
+        State::NoData if case.is_red() => broken(NonSuccessKind::Error),
+        State::NoData | State::Skipped => {
             let mut status = TestCaseStatus::skipped();
             status.set_message(case.measured.as_str());
             status

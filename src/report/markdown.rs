@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::case::{Case, cases};
+use super::case::{Case, cases, judged};
 use super::escape::{SHOWN_MAX, cut, value, visible};
 use super::{Report, Style, write_terminal};
 use crate::verdict::{Cause, Judged, State};
@@ -17,14 +17,14 @@ const NOTE: usize = 300;
 ///
 /// # Errors
 /// When the writer fails.
-pub fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
-    let cases = cases(report);
+pub fn write(report: &Report, exit_code: u8, out: &mut impl Write) -> io::Result<()> {
+    let cases = cases(report, exit_code);
     let mut page = Page::default();
-    page.push(&heading(report));
-    page.push(&summary(report, &cases));
+    page.push(&heading(report, exit_code));
+    page.push(&summary(report, exit_code, &cases));
     table(&mut page, report, &cases);
     let mut left = 0;
-    for case in cases.iter().filter(|c| c.is_red() || c.state == State::Pending) {
+    for case in cases.iter().filter(|c| c.is_shown()) {
         let section = section(report, case);
         left += usize::from(!section.is_empty() && !page.push(&section));
     }
@@ -65,14 +65,18 @@ impl Page {
     }
 }
 
-fn heading(report: &Report) -> String {
-    let (mark, word) = match report.verdict.outcome {
+fn marked(judged: Judged) -> (&'static str, &'static str) {
+    match judged {
         Judged::Passed => ("✅", "passed"),
         Judged::Warned => ("⚠️", "warned"),
         Judged::Failed => ("❌", "failed"),
         Judged::Inconclusive => ("❔", "inconclusive"),
         Judged::Interrupted => ("❔", "interrupted"),
-    };
+    }
+}
+
+fn heading(report: &Report, exit_code: u8) -> String {
+    let (mark, word) = marked(judged(report, exit_code));
     let what = match &report.race {
         Some(race) => format!(" {}: {}", text(&race.scenario), text(&race.title)),
         None => String::new(),
@@ -80,8 +84,14 @@ fn heading(report: &Report) -> String {
     format!("## {mark} db-race {}{what}: {word}\n\n", report.command)
 }
 
-fn summary(report: &Report, cases: &[Case<'_>]) -> String {
+fn summary(report: &Report, exit_code: u8, cases: &[Case<'_>]) -> String {
     let mut lines = Vec::new();
+    if judged(report, exit_code) != report.verdict.outcome {
+        let (_, verdict) = marked(report.verdict.outcome);
+        lines.push(format!(
+            "The verdict is {verdict}; the run's flags make it exit code {exit_code}."
+        ));
+    }
     if let Some(bug) = report.race.as_ref().and_then(|r| r.bug.as_ref()) {
         lines.push(format!("With the bug {}: {}.", code(&bug.name), text(&bug.title)));
     }

@@ -2,7 +2,7 @@
 //!
 //! A writer is a pure function of a report. The JSON form of [`Report`] is a stable interface: its `schema` names the version,
 //! and `docs/report.schema.json` describes it. What the others have in common is in `case`: a report as a list of checks and
-//! rules, red or green. **All forms are green when, and only when, the verdict is `passed`.**
+//! rules, red or green. **All forms are green when, and only when, the exit code is 0.**
 
 mod case;
 mod escape;
@@ -13,6 +13,7 @@ mod markdown;
 mod model;
 mod paths;
 mod prometheus;
+mod sample;
 mod sarif;
 mod tap;
 mod terminal;
@@ -26,7 +27,7 @@ pub use paths::Paths;
 pub use prometheus::write as write_prometheus;
 pub use sarif::write as write_sarif;
 pub use tap::write as write_tap;
-pub use terminal::{Style, write as write_terminal, write_history, write_sweep};
+pub use terminal::{Style, write as write_terminal, write_history, write_story, write_sweep};
 
 use std::io::{self, Write};
 

@@ -10,7 +10,7 @@ use std::io::{self, Write};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::case::{Case, cases, database};
+use super::case::{Case, Doubt, cases, database};
 use super::escape::{value, visible};
 use super::{Paths, Report};
 use crate::verdict::State;
@@ -21,7 +21,7 @@ use crate::verify::{CheckResult, Finding};
 /// # Errors
 /// When the writer fails.
 pub fn write(report: &Report, exit_code: u8, paths: &Paths, out: &mut impl Write) -> io::Result<()> {
-    let cases = cases(report);
+    let cases = cases(report, exit_code);
     let mut rules: BTreeMap<String, Value> = BTreeMap::new();
     let mut results = Vec::new();
     let mut notifications = Vec::new();
@@ -30,11 +30,12 @@ pub fn write(report: &Report, exit_code: u8, paths: &Paths, out: &mut impl Write
         rules.entry(id.clone()).or_insert_with(|| rule(&id, case));
         match case.state {
             State::Broken => results.extend(results_of(report, case, &id, paths)),
-            State::NoData => notifications.push(notification("error", case, &id, paths)),
+            State::NoData => notifications.push(notification(doubt(case), case, &id, paths)),
             State::Skipped => notifications.push(notification("note", case, &id, paths)),
             State::Held | State::Pending => {}
         }
     }
+    // whatever the flags make of it: nothing may be taken for repaired that nobody could look at
     let is_decided = !cases.iter().any(|c| c.state == State::NoData);
     let log = json!({
         "$schema": "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json",
@@ -102,6 +103,15 @@ fn rule(id: &str, case: &Case<'_>) -> Value {
 
 fn level(case: &Case<'_>) -> &'static str {
     if case.warning { "warning" } else { "error" }
+}
+
+/// How a notification of what could not be decided is.
+fn doubt(case: &Case<'_>) -> &'static str {
+    match case.doubt {
+        Doubt::Inconclusive | Doubt::Fails => "error",
+        Doubt::Warns => "warning",
+        Doubt::Passes => "note",
+    }
 }
 
 fn results_of(report: &Report, case: &Case<'_>, id: &str, paths: &Paths) -> Vec<Value> {

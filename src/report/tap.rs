@@ -12,13 +12,14 @@ use crate::verdict::State;
 ///
 /// # Errors
 /// When the writer fails.
-pub fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
-    let cases = cases(report);
+pub fn write(report: &Report, exit_code: u8, out: &mut impl Write) -> io::Result<()> {
+    let cases = cases(report, exit_code);
     writeln!(out, "TAP version 14\n1..{}", cases.len())?;
     for (i, case) in cases.iter().enumerate() {
         let ok = if case.is_red() { "not ok" } else { "ok" };
         let skip = match case.state {
             State::Skipped => format!(" # SKIP {}", case.measured.trim_start_matches("skipped: ")),
+            State::NoData if !case.is_red() => format!(" # SKIP {}", case.measured),
             _ => String::new(),
         };
         let name = match report.databases.len() {
@@ -26,7 +27,7 @@ pub fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
             _ => format!("{} on {}", case.heading(), case.suite),
         };
         writeln!(out, "{ok} {} - {}{skip}", i + 1, escaped(&name))?;
-        if case.is_red() || case.state == State::Pending {
+        if case.is_shown() {
             diagnostic(case, out)?;
         }
     }

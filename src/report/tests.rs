@@ -96,7 +96,7 @@ fn people_see_which_database_and_what_is_pending() {
             "shard2: PostgreSQL 17.6, standby 1.25 s behind, one snapshot",
         ],
     );
-    let page = text(|out| write_markdown(&two_shards(), out));
+    let page = text(|out| write_markdown(&two_shards(), 1, out));
     shows(
         &page,
         &[
@@ -113,7 +113,7 @@ fn people_see_which_database_and_what_is_pending() {
 #[test]
 fn programs_see_each_database_for_itself() {
     let report = two_shards();
-    let junit = text(|out| write_junit(&report, out));
+    let junit = text(|out| write_junit(&report, 1, out));
     shows(
         &junit,
         &[
@@ -124,7 +124,7 @@ fn programs_see_each_database_for_itself() {
             r#"type="warn">t.a: 2 rows"#,
         ],
     );
-    let tap = text(|out| write_tap(&report, out));
+    let tap = text(|out| write_tap(&report, 1, out));
     shows(
         &tap,
         &[
@@ -174,7 +174,7 @@ fn the_same_row_is_another_alert_in_another_database_and_pending_is_none() {
 
 #[test]
 fn annotations_name_the_database_and_what_is_pending_is_a_notice() {
-    let annotations = text(|out| write_annotations(&two_shards(), &Paths::default(), out));
+    let annotations = text(|out| write_annotations(&two_shards(), 1, &Paths::default(), out));
     let lines: Vec<&str> = annotations.lines().collect();
     assert_eq!(lines.len(), 2);
     shows(

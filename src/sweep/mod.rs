@@ -4,13 +4,9 @@
 mod knee;
 mod sizes;
 
-use std::time::Duration;
-
 use serde::Serialize;
 
 use crate::postgres::ServerFacts;
-use crate::report::{Race, Times};
-use crate::scenario::Figure;
 
 pub use knee::{Knee, KneeKind, knee, show_rate};
 pub use sizes::{Sizes, order};
@@ -86,41 +82,22 @@ pub struct Spread {
 /// What one run measured.
 #[derive(Clone, Debug)]
 pub struct Sample {
-    per_second: f64,
-    p95_ms: f64,
-    wait_p95_ms: f64,
-    timeouts: u64,
-    lock_waits: u64,
-    deadlocks: u64,
-    causes: Vec<&'static str>,
-    lasted_ms: f64,
-}
-
-impl Sample {
-    /// What a race comes to; none when it was cut short.
-    pub fn of(race: &Race) -> Option<Sample> {
-        let lasted_ms: f64 = race.rounds.iter().map(|r| r.duration_ms).sum();
-        if race.cut_short.is_some() || lasted_ms <= 0.0 || race.attempts.total() == 0 {
-            return None;
-        }
-        let p95 = |of: &mut dyn Iterator<Item = &Times>| {
-            let mut all = Times::default();
-            of.for_each(|times| all.merge(times));
-            let figure = all.figure(Figure::Percentile(95.0)).unwrap_or(Duration::ZERO);
-            figure.as_secs_f64() * 1e3
-        };
-        let answered = race.attempts.accepted + race.attempts.rejected;
-        Some(Sample {
-            per_second: answered as f64 / (lasted_ms / 1e3),
-            p95_ms: p95(&mut race.group_results.iter().map(|g| &g.latency)),
-            wait_p95_ms: p95(&mut race.pools.iter().map(|p| &p.wait)),
-            timeouts: race.pools.iter().map(|p| p.timeouts).sum(),
-            lock_waits: race.rounds.iter().map(|r| r.lock_waits).sum(),
-            deadlocks: race.rounds.iter().map(|r| r.deadlocks).sum(),
-            causes: race.pools.iter().flat_map(|p| &p.causes).map(|c| c.cause).collect(),
-            lasted_ms,
-        })
-    }
+    /// Attempts a second that got an answer.
+    pub per_second: f64,
+    /// The 95th percentile of whole attempts.
+    pub p95_ms: f64,
+    /// The 95th percentile of waits for a connection.
+    pub wait_p95_ms: f64,
+    /// Attempts that got no connection in time.
+    pub timeouts: u64,
+    /// Waits for locks seen.
+    pub lock_waits: u64,
+    /// Deadlocks.
+    pub deadlocks: u64,
+    /// Why the pools gave no connection.
+    pub causes: Vec<&'static str>,
+    /// How long its rounds took.
+    pub lasted_ms: f64,
 }
 
 /// A size, from its runs.

@@ -16,7 +16,9 @@ mod notify;
 mod overlap;
 mod proxy;
 mod receiver;
+mod retire;
 mod schedulers;
+mod show;
 mod stores;
 mod waivers;
 

@@ -134,6 +134,11 @@ fn a_memory_that_cannot_be_written_is_told_with_what_was_seen() {
         there.is("(select count(*) from db_race_audit.finding) = 1"),
         "one transaction"
     );
+    shop.check("stock", "-- severity = \"warn\"\n", crate::STOCK);
+    let run = shop.sandbox.run(&words("--format tap")).exits(3);
+    let run = run.shows(&["not ok 2 - the run", "full_disk"]);
+    assert!(run.stderr.contains("full_disk"), "{run}");
+    shop.check("stock", "", crate::STOCK);
     there.exec("alter table db_race_audit.finding drop constraint full_disk");
     let next = shop.sandbox.run(&words("--format json")).exits(2).json();
     assert_eq!(told(&next["audit"]), [vec![2], vec![1], vec![], vec![]]);
@@ -153,4 +158,65 @@ fn history_needs_a_memory() {
         .run(&words)
         .exits(64)
         .complains(&["there is no memory at postgres@"]);
+}
+
+#[test]
+fn a_memory_of_an_older_program_is_brought_up_to_date() {
+    let shop = Shop::new();
+    shop.breaks(&[1]);
+    let [first, last] = ["2026-01-01T10:00:00.000Z", "2026-01-03T10:00:00.000Z"];
+    let name = shop.result("")["checks"][0]["database"].as_str().unwrap().to_string();
+    let found = |schema: &str| {
+        format!(
+            "insert into {schema}finding values \
+             ('{name}', 'shop.stock', '{{\"id\":\"1\"}}', '{first}', '{last}', '{last}', 5, 1, null, null), \
+             ('{name}', 'shop.stock', '{{\"id\":\"2\"}}', '{first}', '{first}', '{first}', 1, 0, '{last}', 'fixed'); \
+             insert into {schema}subject values ('{name}', 'shop.stock', '', 'violated', 'error', 0)"
+        )
+    };
+    let old = rusqlite::Connection::open(shop.sandbox.dir().join("old.sqlite")).unwrap();
+    old.execute_batch(include_str!("../../src/audit/store/sqlite_1.sql"))
+        .unwrap();
+    old.execute_batch(&found("")).unwrap();
+    old.pragma_update(None, "application_id", 0x6462_7261).unwrap();
+    old.pragma_update(None, "user_version", 1).unwrap();
+    drop(old);
+    shop.server.exec("create database memory");
+    let url = shop.server.url_of("postgres@/memory");
+    let there = crate::common::database::Database::connect(&url);
+    there.exec(include_str!("../../src/audit/store/postgres_1.sql"));
+    there.exec(&found("db_race_audit."));
+    for memory in ["--state old.sqlite".to_string(), format!("--state {url}")] {
+        let show = shop.sandbox.run(&format!("audit show shop.stock {memory}"));
+        show.exits(64)
+            .complains(&["is of an older db-race", "the next run of `db-race audit`"]);
+        // history is read as it is
+        let history = shop
+            .sandbox
+            .run(&format!("audit history {memory} --format json"))
+            .exits(0)
+            .json();
+        assert_eq!(history["open"][0]["times_seen"], 5, "{history}");
+        let words = format!("audit checks --url {} {memory} --format json", shop.server.url());
+        let seen = shop.sandbox.run(&words).exits(2).json()["audit"].clone();
+        assert_eq!(told(&seen), [vec![], vec![1], vec![], vec![]]);
+        assert_eq!(seen["still_open"][0]["times_seen"], 6);
+        // what is known of it is in its story
+        let story = shop
+            .sandbox
+            .run(&format!("audit show shop.stock id=2 {memory} --format json"))
+            .exits(0)
+            .json();
+        let what: Vec<&str> = story["findings"][0]["history"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|h| h["what"].as_str().unwrap())
+            .collect();
+        assert_eq!(what, ["new", "fixed"]);
+        shop.sandbox
+            .run(&format!("audit retire shop.stock {memory}"))
+            .exits(0)
+            .shows(&["retired 1 finding"]);
+    }
 }

@@ -13,6 +13,7 @@ mod common;
 
 mod audit;
 mod files;
+mod flags;
 mod github;
 mod page;
 mod parsers;

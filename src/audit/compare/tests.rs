@@ -65,10 +65,16 @@ fn run(memory: Memory, result: CheckResult, check: &Check, waivers: &Waivers, da
         waivers,
         now,
     );
-    known.extend(comparison.findings.iter().map(|k| (k.key.clone(), k.clone())));
+    known.extend(
+        comparison
+            .findings
+            .iter()
+            .map(|k| (k.known.key.clone(), k.known.clone())),
+    );
     let memory = Memory {
         known: known.into_values().collect(),
         subjects: comparison.subjects.clone(),
+        members: BTreeMap::new(),
         last_run: Some(now),
         last_failure: None,
     };

@@ -5,9 +5,10 @@
 //! although another run has begun since (its lock was lost) is refused.
 
 mod postgres;
+mod rows;
 mod sqlite;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -15,11 +16,11 @@ use serde::Serialize;
 
 use super::compare::{Memory, Remembered};
 use super::diff::Known;
-use super::{AuditCounts, Closed, Key, Moment, Subject};
+use super::{AuditCounts, Kept, Moment, Retired, Story, Subject};
 use crate::postgres::{ConnectError, Target};
 
 /// The version of the schema that this program writes.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 
 /// Where a memory is.
 #[derive(Clone, Debug)]
@@ -64,6 +65,14 @@ pub enum StoreError {
         /// What was found.
         why: String,
     },
+    /// It is of an older program, and only a run brings it up to date.
+    #[error(
+        "the memory {place} is of an older db-race and doesn't know this yet: the next run of `db-race audit` brings it up to date"
+    )]
+    Older {
+        /// The file or the database.
+        place: String,
+    },
     /// It is of a newer program.
     #[error(
         "the memory {place} was written by a newer db-race (its version is {found}, this program knows up to {VERSION})"
@@ -104,11 +113,20 @@ pub struct End {
 #[derive(Clone, Debug, Default)]
 pub struct Changes {
     /// Findings, as they are now.
-    pub findings: Vec<Known>,
+    pub findings: Vec<Kept>,
     /// Checks, as they came out.
     pub subjects: BTreeMap<Subject, Remembered>,
-    /// Runs that began before this are forgotten; findings never are.
+    /// The name of the suite, where none of its checks was left out.
+    pub whole_suite: Option<String>,
+    /// Runs that began before this are forgotten, and what happened to findings before; findings never are.
     pub forget_before: Option<Moment>,
+}
+
+impl Changes {
+    /// The databases of the run.
+    fn databases(&self) -> BTreeSet<&str> {
+        self.subjects.keys().map(|subject| subject.database.as_str()).collect()
+    }
 }
 
 /// A run, as it is remembered.
@@ -235,14 +253,21 @@ impl Store {
         }
     }
 
-    /// What is remembered of some databases, for the run of the given number.
+    /// What is remembered of some databases, for the run of the given number; `suite` is what it runs where, `whole_suite` what of it is a
+    /// whole suite.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn memory(&self, run: i64, suite: &str, databases: &[String]) -> Result<Memory, StoreError> {
+    pub async fn memory(
+        &self,
+        run: i64,
+        suite: &str,
+        whole_suite: Option<&str>,
+        databases: &[String],
+    ) -> Result<Memory, StoreError> {
         match self {
-            Store::File(store) => store.memory(run, suite, databases),
-            Store::Database(store) => store.memory(run, suite, databases).await,
+            Store::File(store) => store.memory(run, suite, whole_suite, databases),
+            Store::Database(store) => store.memory(run, suite, whole_suite, databases).await,
         }
     }
 
@@ -300,112 +325,38 @@ impl Store {
             Store::Database(store) => store.open_findings().await,
         }
     }
-}
 
-/// A finding from its stored parts.
-#[allow(clippy::too_many_arguments, reason = "the columns of a row")]
-fn known(
-    place: &str,
-    subject: Subject,
-    key: &str,
-    times: [&str; 3],
-    seen: [i64; 2],
-    closed: (Option<&str>, Option<&str>),
-) -> Result<Known, StoreError> {
-    let key: Key = serde_json::from_str(key).map_err(|error| damaged(place, format!("the key {key}: {error}")))?;
-    let moment = |text: &str| moment(place, text);
-    let closed = match closed {
-        (Some(at), Some("fixed")) => Some((moment(at)?, Closed::Fixed)),
-        (Some(at), Some("check_changed")) => Some((moment(at)?, Closed::CheckChanged)),
-        (None, None) => None,
-        other => return Err(damaged(place, format!("closed {other:?}"))),
-    };
-    Ok(Known {
-        subject,
-        key,
-        first_seen: moment(times[0])?,
-        last_seen: moment(times[1])?,
-        open_since: moment(times[2])?,
-        times_seen: seen[0].unsigned_abs(),
-        times_back: seen[1].unsigned_abs(),
-        closed,
-    })
-}
-
-/// A row of `run` before its times are read.
-struct RunRow {
-    id: i64,
-    started_at: String,
-    ended_at: Option<String>,
-    exit_code: Option<u8>,
-    complete: bool,
-    checks: i64,
-    duration_ms: Option<i64>,
-}
-
-impl RunRow {
-    fn run(self, place: &str, counts: [i64; 7]) -> Result<PastRun, StoreError> {
-        Ok(PastRun {
-            id: self.id,
-            started_at: moment(place, &self.started_at)?,
-            ended_at: self.ended_at.map(|at| moment(place, &at)).transpose()?,
-            exit_code: self.exit_code,
-            complete: self.complete,
-            checks: self.checks.unsigned_abs(),
-            counts: counts_of(counts),
-            duration_ms: self.duration_ms.map(i64::unsigned_abs),
-        })
+    /// Remembers findings beside a run, in one transaction.
+    ///
+    /// # Errors
+    /// [`StoreError`]; then nothing of it is remembered.
+    pub async fn keep(&mut self, findings: &[Kept]) -> Result<(), StoreError> {
+        match self {
+            Store::File(store) => store.keep(findings),
+            Store::Database(store) => store.keep(findings).await,
+        }
     }
-}
 
-fn closed_name(closed: Closed) -> &'static str {
-    match closed {
-        Closed::Fixed => "fixed",
-        Closed::CheckChanged => "check_changed",
+    /// What was retired since then, oldest first.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn retired(&self, since: Moment) -> Result<Vec<Retired>, StoreError> {
+        match self {
+            Store::File(store) => store.retired(since),
+            Store::Database(store) => store.retired(since).await,
+        }
     }
-}
 
-fn moment(place: &str, text: &str) -> Result<Moment, StoreError> {
-    Moment::parse(text).ok_or_else(|| damaged(place, format!("the time {text}")))
-}
-
-fn damaged(place: &str, why: String) -> StoreError {
-    StoreError::Damaged {
-        place: place.to_string(),
-        why,
-    }
-}
-
-fn key_text(key: &Key) -> String {
-    // a map of strings can't fail to be written
-    serde_json::to_string(key).unwrap_or_default()
-}
-
-/// Counts in the order of the columns `new, came_back, open, fixed, check_changed, not_looked_at, waived`.
-fn counts_row(counts: &AuditCounts) -> [i64; 7] {
-    let AuditCounts {
-        new,
-        came_back,
-        open,
-        fixed,
-        check_changed,
-        not_looked_at,
-        waived,
-    } = *counts;
-    [new, came_back, open, fixed, check_changed, not_looked_at, waived].map(|n| i64::try_from(n).unwrap_or(i64::MAX))
-}
-
-fn counts_of(row: [i64; 7]) -> AuditCounts {
-    let [new, came_back, open, fixed, check_changed, not_looked_at, waived] =
-        row.map(|n| usize::try_from(n).unwrap_or_default());
-    AuditCounts {
-        new,
-        came_back,
-        open,
-        fixed,
-        check_changed,
-        not_looked_at,
-        waived,
+    /// All findings of a check, open or not, with all that is remembered of them.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn stories(&self, check: &str) -> Result<Vec<Story>, StoreError> {
+        match self {
+            Store::File(store) => store.stories(check),
+            Store::Database(store) => store.stories(check).await,
+        }
     }
 }
 

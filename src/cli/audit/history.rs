@@ -14,7 +14,7 @@ use crate::cli::output;
 use crate::report;
 
 #[derive(Args, Debug)]
-pub(super) struct Show {
+pub(super) struct History {
     /// The id of a check, or a pattern with `*` [default: all]
     check: Option<String>,
     /// How far to look back
@@ -31,21 +31,31 @@ pub(super) struct Show {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Form {
+pub(super) enum Form {
     /// For people
     Text,
     /// One document with everything in it
     Json,
 }
 
-impl Show {
+impl History {
     pub(super) async fn run(self) -> Result<u8, Failure> {
         let store = Store::read(&self.memory.location()?).await?;
         let now = Moment::now();
         let since = now.before(self.since);
         let (runs, looks) = (store.runs(since).await?, store.looks(since).await?);
         let open = store.open_findings().await?;
-        let history = history(store.place(), runs, looks, open, self.check.as_deref(), since, now);
+        let retired = store.retired(since).await?;
+        let history = history(
+            store.place(),
+            runs,
+            looks,
+            open,
+            retired,
+            self.check.as_deref(),
+            since,
+            now,
+        );
         let mut bytes = Vec::new();
         match self.format {
             Form::Text => report::write_history(&history, output::style(self.color), &mut bytes)?,

@@ -1,30 +1,24 @@
 //! `db-race audit`
 
+mod asked;
 mod history;
+mod retire;
+mod run;
+mod show;
 mod tell;
 
-use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
-use tokio::task::JoinHandle;
 
 use super::checks::{Checks, time};
 use super::exit::{self, Failure};
-use super::progress::Progress;
-use super::verify::{server, shown};
 use super::{Output, Where, output, signals};
-use crate::audit::overlap::{Guard, OverlapError};
-use crate::audit::store::{Changes, End, Location, Store, StoreError, default_file};
-use crate::audit::{self, Checks as KnownChecks, Comparison, Moment, Waivers, database_name};
-use crate::bundled::Shelf;
-use crate::postgres::ServerFacts;
-use crate::report::{Report, SCHEMA};
-use crate::stop::Stop;
-use crate::verdict;
-use crate::verify::{self, Check, CheckResult, DatabaseResult, Decision, Named, Options};
-use tell::{About, Ended, Receivers, Tell};
+use crate::audit::Moment;
+use crate::audit::store::{Location, default_file};
+use run::{Begun, Broken};
+use tell::{About, Ended, Tell};
 
 #[derive(Args, Debug)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
@@ -55,7 +49,11 @@ pub(super) struct Audit {
 #[derive(Debug, Subcommand)]
 enum AuditCommand {
     /// Runs, trends and what is open
-    History(history::Show),
+    History(history::History),
+    /// Everything known about a finding: since when, how often, what happened to it, its row, its waiver
+    Show(show::Show),
+    /// Close the findings of checks that nobody runs any more
+    Retire(retire::Retire),
 }
 
 /// Where the memory is.
@@ -87,20 +85,13 @@ fn name(text: &str) -> Result<String, String> {
     }
 }
 
-/// What a run has so far, for when it breaks off.
-struct Begun {
-    started: Instant,
-    started_at: Moment,
-    databases: Vec<String>,
-    /// The heartbeat's beginning, under way.
-    told: Option<JoinHandle<()>>,
-    receivers: Receivers,
-}
-
 impl Audit {
     pub(super) async fn run(mut self) -> Result<u8, Failure> {
-        if let Some(AuditCommand::History(show)) = self.command.take() {
-            return show.run().await;
+        match self.command.take() {
+            Some(AuditCommand::History(history)) => return history.run().await,
+            Some(AuditCommand::Show(show)) => return show.run().await,
+            Some(AuditCommand::Retire(retire)) => return retire.run().await,
+            None => {}
         }
         let receivers = self.tell.receivers()?;
         let stop = signals::listen(true);
@@ -147,308 +138,6 @@ impl Audit {
             Some(failure) if is_told => Err(failure),
             Some(failure) => Err(failure.silent()),
             None => Ok(code),
-        }
-    }
-
-    async fn audit(&self, begun: &mut Begun, stop: &Stop) -> Result<Ended, Broken> {
-        let mut checks = self.checks.find()?;
-        // what a check asks depends on them
-        for (name, value) in self.checks.options().params {
-            for check in &mut checks {
-                check.params.entry(name.clone()).and_modify(|v| v.clone_from(&value));
-            }
-        }
-        let databases = self.databases()?;
-        begun.databases = databases.iter().map(name_of).collect();
-        let location = self.memory.location()?;
-        let mut store = Store::open(&location).await?;
-        let waivers = self.waivers(&checks, store.check_ids().await?)?;
-        begun.told = Some(Tell::start(&begun.receivers));
-        let suite = self.suite(&checks, &begun.databases);
-        let run = store.begin(&suite, begun.started_at).await?;
-        let progress = Progress::new(&self.output, stop);
-        progress.show("connecting");
-        let looked = self.look(&databases, &checks, &progress, stop).await;
-        progress.clear();
-        let ended = match looked {
-            Ok(looked) => {
-                let run = Run { id: run, suite: &suite };
-                self.compare(begun, &mut store, run, looked, &checks, &waivers, stop)
-                    .await
-            }
-            Err(Broken::Failed { .. }) if stop.is_requested() => Err(interrupted().into()),
-            Err(broken) => Err(broken),
-        };
-        match ended {
-            Err(Broken::Failed { failure, .. }) => {
-                let is_news = self.note_attempt(begun, &mut store, run, &suite, &failure).await;
-                Err(Broken::Failed { failure, is_news })
-            }
-            Err(Broken::Busy(failure)) => {
-                self.note_attempt(begun, &mut store, run, &suite, &failure).await;
-                Err(Broken::Busy(failure))
-            }
-            Ok(ended) => Ok(ended),
-        }
-    }
-
-    /// Notes that a run came to nothing, and tells whether the one before didn't come to the same.
-    async fn note_attempt(&self, begun: &Begun, store: &mut Store, run: i64, suite: &str, failure: &Failure) -> bool {
-        let end = End {
-            exit_code: failure.code,
-            duration_ms: output::millis(begun.started.elapsed()),
-            ..End::default()
-        };
-        if let Err(error) = store.end(run, Moment::now(), &end, None).await {
-            output::note(&format!("warning: {error}"));
-            return true;
-        }
-        let before = store
-            .memory(run, suite, &[])
-            .await
-            .ok()
-            .and_then(|memory| memory.last_failure);
-        before.and_then(|before| before.exit_code) != Some(failure.code)
-    }
-
-    fn databases(&self) -> Result<Vec<Named>, Failure> {
-        let listed = self.checks.listed()?;
-        if !listed.is_empty() {
-            return match self.place.flagged_target()? {
-                Some(_) => Err(Failure::new(
-                    exit::USAGE,
-                    "--databases says where, so no other flag can",
-                )),
-                None => Ok(listed),
-            };
-        }
-        let databases: Vec<Named> = self.place.targets()?.into_iter().map(Named::from).collect();
-        match databases.is_empty() {
-            false => Ok(databases),
-            true => Err(Failure::new(
-                exit::USAGE,
-                "an audit needs a database: give --url, -h or -d, or set DATABASE_URL, PGSERVICE or PGHOST",
-            )),
-        }
-    }
-
-    /// What tells runs apart that are not each other's successors.
-    fn suite(&self, checks: &[Check], databases: &[String]) -> String {
-        let ids: BTreeSet<&str> = checks.iter().map(|check| check.id.as_str()).collect();
-        let ids: Vec<&str> = ids.into_iter().collect();
-        format!("{} on {}", ids.join(" "), databases.join(" "))
-    }
-
-    async fn look(
-        &self,
-        databases: &[Named],
-        checks: &[Check],
-        progress: &Progress,
-        stop: &Stop,
-    ) -> Result<Seen, Broken> {
-        let mut guards = Vec::new();
-        for database in databases {
-            match Guard::take(&database.target, "overlap", &self.memory.name).await {
-                Ok(guard) => guards.push(guard),
-                // one of several that isn't there has checks that could not be decided
-                Err(OverlapError::Connect(_)) if databases.len() > 1 => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        let options = Options {
-            keep_keys: true,
-            ..self.checks.options()
-        };
-        let on = |at: verify::Progress| progress.show(&shown(&at, databases.len()));
-        let found = verify::run_all(databases, checks, &options, stop, &on).await;
-        let found = found.map_err(Failure::from)?;
-        Ok(Seen {
-            server: server(databases, &found).await,
-            databases: found.databases,
-            checks: found.checks,
-        })
-    }
-
-    #[allow(clippy::too_many_arguments, reason = "the parts of a run")]
-    async fn compare(
-        &self,
-        begun: &Begun,
-        store: &mut Store,
-        run: Run<'_>,
-        seen: Seen,
-        checks: &[Check],
-        waivers: &Waivers,
-        stop: &Stop,
-    ) -> Result<Ended, Broken> {
-        // a check that was cut off could be a check that fails: who stopped the run is not told that it did
-        if stop.is_requested() && seen.checks.iter().any(|c| c.decision == Decision::CouldNotDecide) {
-            return Err(interrupted().into());
-        }
-        let names: Vec<String> = seen.databases.iter().map(database_name).collect();
-        let memory = store.memory(run.id, run.suite, &names).await?;
-        let last_failure = memory.last_failure;
-        let Comparison {
-            mut result,
-            judged,
-            findings,
-            subjects,
-        } = audit::compare(memory, &seen.databases, &seen.checks, checks, waivers, begun.started_at);
-        result.state = store.place().into();
-        let verdict = verdict::judge_checks(&judged);
-        let code = exit::of(verdict.outcome, false);
-        let duration_ms = output::millis(begun.started.elapsed());
-        let end = End {
-            exit_code: code,
-            checks: seen.checks.len(),
-            counts: result.counts,
-            duration_ms,
-        };
-        let changes = Changes {
-            findings,
-            subjects,
-            forget_before: Some(begun.started_at.before(self.keep)),
-        };
-        let stored = store.end(run.id, Moment::now(), &end, Some(&changes)).await;
-        let changed = result.changed;
-        let mut notes: Vec<String> = Vec::new();
-        for database in &seen.databases {
-            notes.extend(database.problem.iter().chain(&database.notes).cloned());
-        }
-        notes.extend(last_failure.map(|last| match last.exit_code {
-            Some(code) => format!(
-                "the run before this one, at {}, was {}",
-                last.at,
-                audit::history::ending(code)
-            ),
-            None => format!("the run before this one, at {}, did not end", last.at),
-        }));
-        let report = Report {
-            schema: SCHEMA,
-            version: env!("CARGO_PKG_VERSION"),
-            command: "audit",
-            started_at: begun.started_at.to_string(),
-            duration_ms,
-            verdict,
-            server: seen.server,
-            race: None,
-            databases: seen.databases,
-            checks: judged,
-            audit: Some(result),
-            notes,
-            reproduce: None,
-        };
-        Ok(match stored {
-            Ok(()) => Ended {
-                code,
-                changed,
-                report: Some(report),
-                failure: None,
-            },
-            // what was seen is told all the same
-            Err(error) => {
-                let code = if code == exit::VIOLATED {
-                    code
-                } else {
-                    exit::INCONCLUSIVE
-                };
-                Ended {
-                    code,
-                    changed: true,
-                    report: Some(report),
-                    failure: Some(Failure::new(code, error)),
-                }
-            }
-        })
-    }
-
-    /// The waivers of the file that is named, or of those beside the checks.
-    fn waivers(&self, checks: &[Check], remembered: Vec<String>) -> Result<Waivers, Failure> {
-        let mut known: KnownChecks = remembered.into_iter().map(|id| (id, None)).collect();
-        for folder in Shelf::Checks.folders() {
-            let bundled = verify::find(&folder, Path::new("/nonexistent"))?;
-            known.extend(bundled.into_iter().map(|check| (check.id, Some(check.key))));
-        }
-        known.extend(checks.iter().map(|check| (check.id.clone(), Some(check.key.clone()))));
-        if let Some(path) = &self.waivers {
-            return Ok(Waivers::read(path, &known)?);
-        }
-        let beside: Vec<PathBuf> = self
-            .checks
-            .checks
-            .iter()
-            .map(|name| Path::new(name).join("waivers.toml"))
-            .filter(|path| path.is_file())
-            .collect();
-        match beside.as_slice() {
-            [] => Ok(Waivers::default()),
-            [path] => Ok(Waivers::read(path, &known)?),
-            [first, second, ..] => {
-                let (first, second) = (first.display(), second.display());
-                let why = format!("there are waivers in {first} and in {second}: say which by --waivers");
-                Err(Failure::new(exit::USAGE, why))
-            }
-        }
-    }
-}
-
-fn interrupted() -> Failure {
-    Failure::new(exit::INTERRUPTED, "interrupted; the memory is as it was")
-}
-
-/// The name that findings of a database are remembered under.
-fn name_of(database: &Named) -> String {
-    match database.name == database.target.address() {
-        true => audit::place_name(&database.name).to_string(),
-        false => database.name.clone(),
-    }
-}
-
-/// A run, as the memory knows it.
-#[derive(Clone, Copy)]
-struct Run<'a> {
-    id: i64,
-    suite: &'a str,
-}
-
-/// What the checks found.
-#[derive(Default)]
-struct Seen {
-    server: ServerFacts,
-    databases: Vec<DatabaseResult>,
-    checks: Vec<CheckResult>,
-}
-
-/// Why there is no comparison.
-enum Broken {
-    /// Another run is at it.
-    Busy(Failure),
-    Failed {
-        failure: Failure,
-        /// Whether the run before failed otherwise, or not at all.
-        is_news: bool,
-    },
-}
-
-impl From<Failure> for Broken {
-    fn from(failure: Failure) -> Broken {
-        Broken::Failed { failure, is_news: true }
-    }
-}
-
-impl From<StoreError> for Broken {
-    fn from(error: StoreError) -> Broken {
-        match error {
-            StoreError::Busy(_) => Broken::Busy(error.into()),
-            error => Failure::from(error).into(),
-        }
-    }
-}
-
-impl From<OverlapError> for Broken {
-    fn from(error: OverlapError) -> Broken {
-        match error {
-            OverlapError::Busy(_) => Broken::Busy(error.into()),
-            error => Failure::from(error).into(),
         }
     }
 }

@@ -125,6 +125,12 @@ impl Tell {
         let reason = |reason: &Option<String>| reason.clone().unwrap_or_else(|| "no reason given".into());
         let mut problems: Vec<String> = ended.failure.iter().map(ToString::to_string).collect();
         problems.extend(undecided.map(|check| format!("{} could not be decided: {}", check.id, reason(&check.reason))));
+        let gone = report.and_then(|report| report.audit.as_ref()).map(|audit| &audit.gone);
+        let gone = gone.into_iter().flatten().filter(|gone| gone.is_news);
+        problems.extend(gone.map(|gone| {
+            let (check, open) = (&gone.subject.check, gone.open);
+            format!("{check} is no longer in the suite; of its findings {open} are open: `db-race audit retire {check}` closes them")
+        }));
         let message = Message {
             name: about.name,
             exit_code: ended.code,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{Paper, Style, Table};
 use crate::audit::history::{History, Trend};
-use crate::audit::{AuditFinding, AuditResult, Key, Subject, Waiver, age};
+use crate::audit::{AuditFinding, AuditResult, Gone, Key, Subject, Waiver, age};
 use crate::report::Report;
 use crate::verify::{Decision, Finding};
 
@@ -80,6 +80,17 @@ pub(super) fn write<W: Write>(paper: &mut Paper<'_, W>, report: &Report, audit: 
     )?;
     waivers(paper, audit, "waivers that cover nothing", &audit.waivers_unused)?;
     paper.blank()?;
+    if !audit.gone.is_empty() {
+        let one = |gone: &Gone| format!("{} ({} open)", named(&gone.subject, several), gone.open);
+        let checks: Vec<String> = audit.gone.iter().map(one).collect();
+        paper.line(
+            0,
+            &format!(
+                "no longer in the suite: {}; if nobody is to look at them again: db-race audit retire CHECK",
+                checks.join(", ")
+            ),
+        )?;
+    }
     let last = match audit.last_run {
         Some(at) => format!("the last complete run was at {at}"),
         None => "this is its first complete run".into(),
@@ -120,7 +131,7 @@ fn named(subject: &Subject, several: bool) -> String {
 type Row = Vec<(String, Option<String>)>;
 
 /// The key, in the check's order where that is known, then what else the row has.
-fn shown(key: &Key, order: &[String], row: Option<&Row>) -> String {
+pub(super) fn shown(key: &Key, order: &[String], row: Option<&Row>) -> String {
     let pair = |(column, value): (&String, &Option<String>)| format!("{column}={}", value.as_deref().unwrap_or("NULL"));
     let place = |column: &String| order.iter().position(|c| c == column).unwrap_or(order.len());
     let mut columns: Vec<(&String, &Option<String>)> = key.iter().collect();
@@ -204,6 +215,19 @@ pub fn write_history(history: &History, style: Style, out: &mut impl Write) -> i
                 open.first_seen.to_string(),
                 open.times_seen.to_string(),
                 open.times_back.to_string(),
+            ]);
+        }
+        paper.table(2, table)?;
+    }
+    if !history.retired.is_empty() {
+        paper.title("retired")?;
+        let mut table = Table::with_header(&["check", ">findings", "at", "why"]);
+        for retired in &history.retired {
+            table.row([
+                named(&retired.subject, several),
+                retired.findings.to_string(),
+                retired.at.to_string(),
+                retired.why.clone().unwrap_or_default(),
             ]);
         }
         paper.table(2, table)?;

@@ -6,6 +6,7 @@ mod groups;
 mod locks;
 mod pool;
 mod race;
+mod story;
 mod sweep;
 mod table;
 
@@ -22,6 +23,7 @@ use table::Table;
 
 pub use audit::write_history;
 pub(super) use findings::finding_text;
+pub use story::write_story;
 pub use sweep::write_sweep;
 
 /// How wide, and whether in colour.

@@ -1,24 +1,29 @@
 //! A memory in the schema `db_race_audit` of a PostgreSQL.
 
+mod schema;
+mod write;
+
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 
-use super::{
-    Changes, End, PastLook, PastRun, RunRow, StoreError, VERSION, closed_name, counts_of, counts_row, key_text, known,
-    moment,
-};
+use super::rows::{RunRow, counts_of, happened, known, moment, story};
+use super::{Changes, End, PastLook, PastRun, StoreError, VERSION};
 use crate::audit::compare::{LastFailure, Memory, Remembered};
 use crate::audit::diff::Known;
 use crate::audit::overlap::{self, Guard};
-use crate::audit::{Moment, Subject};
+use crate::audit::{Event, Happened, Kept, Moment, Retired, Story, Subject};
 use crate::postgres::{Connection, Target, explain};
 
 /// No statement on a memory takes that long; a network that swallows packets does.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
 /// A time as text that can be read again.
 const RFC_3339: &str = r#"at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'"#;
+
+/// Findings.
+const FOUND: &str = "from db_race_audit.finding";
 
 /// Values with their types.
 type Params<'a> = &'a [(&'a (dyn ToSql + Sync), Type)];
@@ -28,6 +33,7 @@ type Params<'a> = &'a [(&'a (dyn ToSql + Sync), Type)];
 pub struct DatabaseStore {
     client: Connection,
     place: String,
+    version: i64,
     /// Held until this is dropped.
     _guard: Option<Guard>,
 }
@@ -48,25 +54,17 @@ impl DatabaseStore {
             })?;
         let mut store = DatabaseStore::connect(target).await?;
         store._guard = Some(guard);
-        if !store.exists().await? {
-            let create = format!("begin; {} commit", include_str!("postgres_1.sql"));
-            let created = bounded(&store.place, store.client.batch_execute(&create)).await;
-            created.map_err(|error| match error {
-                StoreError::Failed { place, why } => StoreError::Failed {
-                    place,
-                    why: format!("cannot make the schema db_race_audit: {why}"),
-                },
-                other => other,
-            })?;
-        }
+        store.migrate(store.version().await?).await?;
+        store.version = VERSION;
         Ok(store)
     }
 
     pub(super) async fn read(target: &Target) -> Result<DatabaseStore, StoreError> {
-        let store = DatabaseStore::connect(target).await?;
-        match store.exists().await? {
-            true => Ok(store),
-            false => Err(StoreError::Missing(store.place)),
+        let mut store = DatabaseStore::connect(target).await?;
+        store.version = store.version().await?;
+        match store.version {
+            0 => Err(StoreError::Missing(store.place)),
+            _ => Ok(store),
         }
     }
 
@@ -74,36 +72,9 @@ impl DatabaseStore {
         Ok(DatabaseStore {
             client: target.connect("audit-memory").await?,
             place: target.address(),
+            version: 0,
             _guard: None,
         })
-    }
-
-    /// Whether there is a memory, of a version that is known.
-    async fn exists(&self) -> Result<bool, StoreError> {
-        let sql =
-            "select to_regnamespace('db_race_audit') is not null, to_regclass('db_race_audit.version') is not null";
-        let row = self.one(sql, &[]).await?;
-        match (row.get(0), row.get(1)) {
-            (false, _) => return Ok(false),
-            (true, true) => {}
-            (true, false) => {
-                return Err(StoreError::Foreign {
-                    place: self.place.clone(),
-                    why: "its schema db_race_audit has no version".into(),
-                });
-            }
-        }
-        let version: i32 = self
-            .one("select max(version) from db_race_audit.version", &[])
-            .await?
-            .get(0);
-        match i64::from(version) {
-            found if found > VERSION => Err(StoreError::Newer {
-                place: self.place.clone(),
-                found,
-            }),
-            _ => Ok(true),
-        }
     }
 
     pub(super) fn place(&self) -> &str {
@@ -122,7 +93,13 @@ impl DatabaseStore {
         Ok(ids.iter().map(|row| row.get(0)).collect())
     }
 
-    pub(super) async fn memory(&self, run: i64, suite: &str, databases: &[String]) -> Result<Memory, StoreError> {
+    pub(super) async fn memory(
+        &self,
+        run: i64,
+        suite: &str,
+        whole_suite: Option<&str>,
+        databases: &[String],
+    ) -> Result<Memory, StoreError> {
         let mut memory = Memory {
             known: self.findings("database = any ($1)", &[texts(&databases)]).await?,
             ..Memory::default()
@@ -138,6 +115,16 @@ impl DatabaseStore {
             };
             remembered.counts.waived = usize::try_from(row.get::<_, i64>(5)).unwrap_or_default();
             memory.subjects.insert(subject(&row, 0), remembered);
+        }
+        // what another suite has had since then is looked at there
+        let sql = "select m.database, m.check_id, m.missed_in is not null from db_race_audit.member m \
+                   left join db_race_audit.subject s on s.database = m.database and s.check_id = m.check_id \
+                   where m.suite = $1 and m.database = any ($2) and (m.missed_in is null or s.last_run < m.missed_in)";
+        if let Some(whole_suite) = whole_suite {
+            let members = self.all(sql, &[text(&whole_suite), texts(&databases)]).await?;
+            memory
+                .members
+                .extend(members.iter().map(|row| (subject(row, 0), row.get(2))));
         }
         let sql = format!(
             "select to_char(started_at {RFC_3339}) from db_race_audit.run where complete order by id desc limit 1"
@@ -167,137 +154,16 @@ impl DatabaseStore {
         end: &End,
         changes: Option<&Changes>,
     ) -> Result<(), StoreError> {
+        self.in_transaction(self.write(run, now, end, changes)).await
+    }
+
+    async fn in_transaction(&self, writing: impl Future<Output = Result<(), StoreError>>) -> Result<(), StoreError> {
         let begin = format!("begin; set local statement_timeout = {}", ANSWER_MAX.as_millis() / 2);
         bounded(&self.place, self.client.batch_execute(&begin)).await?;
-        let written = self.write(run, now, end, changes).await;
+        let written = writing.await;
         let how = if written.is_ok() { "commit" } else { "rollback" };
         let ended = bounded(&self.place, self.client.batch_execute(how)).await;
         written.and(ended)
-    }
-
-    async fn write(&self, run: i64, now: Moment, end: &End, changes: Option<&Changes>) -> Result<(), StoreError> {
-        // nobody begins a run until this one is stored
-        self.all("lock table db_race_audit.run in exclusive mode", &[]).await?;
-        let newest: i64 = self.one("select max(id) from db_race_audit.run", &[]).await?.get(0);
-        if newest != run {
-            return Err(StoreError::Overtaken(self.place.clone()));
-        }
-        let sql = "update db_race_audit.run set ended_at = $2::text::timestamptz, exit_code = $3, complete = $4, checks = $5, \
-                   new = $6, came_back = $7, open = $8, fixed = $9, check_changed = $10, not_looked_at = $11, waived = $12, \
-                   duration_ms = $13 where id = $1";
-        let [new, came_back, open, fixed, check_changed, not_looked_at, waived] = counts_row(&end.counts);
-        self.all(
-            sql,
-            &[
-                number(&run),
-                text(&now.to_string()),
-                (&i32::from(end.exit_code), Type::INT4),
-                (&changes.is_some(), Type::BOOL),
-                number(&(end.checks as i64)),
-                number(&new),
-                number(&came_back),
-                number(&open),
-                number(&fixed),
-                number(&check_changed),
-                number(&not_looked_at),
-                number(&waived),
-                number(&i64::try_from(end.duration_ms).unwrap_or(i64::MAX)),
-            ],
-        )
-        .await?;
-        let Some(changes) = changes else { return Ok(()) };
-        self.write_findings(&changes.findings).await?;
-        self.write_subjects(run, changes).await?;
-        if let Some(before) = changes.forget_before {
-            let sql = "delete from db_race_audit.run where started_at < $1::text::timestamptz";
-            self.all(sql, &[text(&before.to_string())]).await?;
-        }
-        Ok(())
-    }
-
-    /// All at once: a column is an array.
-    async fn write_findings(&self, findings: &[Known]) -> Result<(), StoreError> {
-        let each = |of: fn(&Known) -> String| findings.iter().map(of).collect::<Vec<String>>();
-        let maybe = |of: fn(&Known) -> Option<String>| findings.iter().map(of).collect::<Vec<Option<String>>>();
-        let count = |of: fn(&Known) -> u64| {
-            let number = |known| i64::try_from(of(known)).unwrap_or(i64::MAX);
-            findings.iter().map(number).collect::<Vec<i64>>()
-        };
-        let sql = "insert into db_race_audit.finding \
-                   select d, c, k::jsonb, f::timestamptz, l::timestamptz, o::timestamptz, s, b, a::timestamptz, w \
-                   from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::int8[], $8::int8[], \
-                               $9::text[], $10::text[]) u (d, c, k, f, l, o, s, b, a, w) \
-                   on conflict (database, check_id, key) do update set \
-                   last_seen = excluded.last_seen, open_since = excluded.open_since, times_seen = excluded.times_seen, \
-                   times_back = excluded.times_back, closed_at = excluded.closed_at, closed_why = excluded.closed_why";
-        self.all(
-            sql,
-            &[
-                texts(&each(|k| k.subject.database.clone())),
-                texts(&each(|k| k.subject.check.clone())),
-                texts(&each(|k| key_text(&k.key))),
-                texts(&each(|k| k.first_seen.to_string())),
-                texts(&each(|k| k.last_seen.to_string())),
-                texts(&each(|k| k.open_since.to_string())),
-                (&count(|k| k.times_seen), Type::INT8_ARRAY),
-                (&count(|k| k.times_back), Type::INT8_ARRAY),
-                texts(&maybe(|k| k.closed.map(|(at, _)| at.to_string()))),
-                texts(&maybe(|k| k.closed.map(|(_, why)| closed_name(why).to_string()))),
-            ],
-        )
-        .await?;
-        Ok(())
-    }
-
-    async fn write_subjects(&self, run: i64, changes: &Changes) -> Result<(), StoreError> {
-        for (Subject { database, check }, now) in &changes.subjects {
-            let [new, came_back, open, fixed, check_changed, not_looked_at, waived] = counts_row(&now.counts);
-            let sql = "insert into db_race_audit.subject values ($1, $2, $3, $4, $5, $6) \
-                       on conflict (database, check_id) do update set fingerprint = excluded.fingerprint, \
-                       decision = excluded.decision, level = excluded.level, waived = excluded.waived";
-            let Remembered {
-                fingerprint,
-                decision,
-                level,
-                ..
-            } = now;
-            self.all(
-                sql,
-                &[
-                    text(database),
-                    text(check),
-                    text(fingerprint),
-                    text(decision),
-                    text(level),
-                    number(&waived),
-                ],
-            )
-            .await?;
-            let sql = "insert into db_race_audit.look \
-                       values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)";
-            let count = i64::try_from(now.count).unwrap_or(i64::MAX);
-            self.all(
-                sql,
-                &[
-                    number(&run),
-                    text(database),
-                    text(check),
-                    text(decision),
-                    text(level),
-                    number(&count),
-                    (&now.is_capped, Type::BOOL),
-                    number(&new),
-                    number(&came_back),
-                    number(&open),
-                    number(&fixed),
-                    number(&check_changed),
-                    number(&not_looked_at),
-                    number(&waived),
-                ],
-            )
-            .await?;
-        }
-        Ok(())
     }
 
     pub(super) async fn runs(&self, since: Moment) -> Result<Vec<PastRun>, StoreError> {
@@ -357,23 +223,78 @@ impl DatabaseStore {
 
     async fn findings(&self, which: &str, params: Params<'_>) -> Result<Vec<Known>, StoreError> {
         let sql = format!(
-            "select database, check_id, key::text, to_char(first_seen {RFC_3339}), to_char(last_seen {RFC_3339}), \
-             to_char(open_since {RFC_3339}), times_seen, times_back, to_char(closed_at {RFC_3339}), closed_why \
-             from db_race_audit.finding where {which} order by database, check_id, key"
+            "select {} {FOUND} where {which} order by database, check_id, key",
+            known_columns()
         );
-        let finding = |row: &Row| {
-            let times = [row.get(3), row.get(4), row.get(5)];
-            let closed = (row.get(8), row.get(9));
-            known(
-                &self.place,
-                subject(row, 0),
-                row.get(2),
-                times,
-                [row.get(6), row.get(7)],
-                closed,
-            )
+        let found = self.all(&sql, params).await?;
+        found.iter().map(|row| self.known(row)).collect()
+    }
+
+    /// Of a row that begins with [`known_columns`].
+    fn known(&self, row: &Row) -> Result<Known, StoreError> {
+        let times = [row.get(3), row.get(4), row.get(5)];
+        let closed = (row.get(8), row.get(9));
+        known(
+            &self.place,
+            subject(row, 0),
+            row.get(2),
+            times,
+            [row.get(6), row.get(7)],
+            closed,
+        )
+    }
+
+    pub(super) async fn keep(&mut self, findings: &[Kept]) -> Result<(), StoreError> {
+        self.in_transaction(self.write_findings(findings)).await
+    }
+
+    pub(super) async fn retired(&self, since: Moment) -> Result<Vec<Retired>, StoreError> {
+        if self.version < 2 {
+            return Ok(Vec::new());
+        }
+        let sql = format!(
+            "select database, check_id, to_char(at {RFC_3339}), why, count(*) from db_race_audit.event \
+             where what = $1 and at >= $2::text::timestamptz \
+             group by database, check_id, at, why order by at, database, check_id"
+        );
+        let retired = |row: &Row| {
+            Ok(Retired {
+                subject: subject(row, 0),
+                at: moment(&self.place, row.get(2))?,
+                why: row.get(3),
+                findings: row.get::<_, i64>(4).unsigned_abs(),
+            })
         };
-        self.all(&sql, params).await?.iter().map(finding).collect()
+        let (what, since) = (Event::Retired.name(), since.to_string());
+        let params = [text(&what), text(&since)];
+        self.all(&sql, &params).await?.iter().map(retired).collect()
+    }
+
+    pub(super) async fn stories(&self, check: &str) -> Result<Vec<Story>, StoreError> {
+        if self.version < 2 {
+            return Err(StoreError::Older {
+                place: self.place.clone(),
+            });
+        }
+        let sql = format!(
+            "select database, key::text, to_char(at {RFC_3339}), what, why from db_race_audit.event \
+             where check_id = $1 order by at"
+        );
+        let mut histories: BTreeMap<(String, String), Vec<Happened>> = BTreeMap::new();
+        for row in self.all(&sql, &[text(&check)]).await? {
+            let happened = happened(&self.place, row.get(2), row.get(3), row.get(4))?;
+            let name = (row.get(0), row.get(1));
+            histories.entry(name).or_default().push(happened);
+        }
+        let sql = format!(
+            "select {}, sample::text, waiver::text {FOUND} where check_id = $1 order by database, key",
+            known_columns()
+        );
+        let story = |row: &Row| {
+            let history = histories.remove(&(row.get(0), row.get(2))).unwrap_or_default();
+            story(&self.place, self.known(row)?, row.get(10), row.get(11), history)
+        };
+        self.all(&sql, &[text(&check)]).await?.iter().map(story).collect()
     }
 
     async fn one(&self, sql: &str, params: Params<'_>) -> Result<Row, StoreError> {
@@ -388,6 +309,14 @@ impl DatabaseStore {
         // without named statements, which a transaction pooler would leave behind
         bounded(&self.place, self.client.query_typed(sql, params)).await
     }
+}
+
+/// What is known of a finding.
+fn known_columns() -> String {
+    format!(
+        "database, check_id, key::text, to_char(first_seen {RFC_3339}), to_char(last_seen {RFC_3339}), \
+         to_char(open_since {RFC_3339}), times_seen, times_back, to_char(closed_at {RFC_3339}), closed_why"
+    )
 }
 
 fn text(value: &(dyn ToSql + Sync)) -> (&(dyn ToSql + Sync), Type) {
