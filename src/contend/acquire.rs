@@ -18,7 +18,7 @@ const CONNECT_PAUSE: Duration = Duration::from_millis(100);
 impl Session<'_> {
     /// The connection it has kept, or one from the pool; none when the schedule is over before there is one, or the
     /// run stopped.
-    pub(super) async fn connection(&mut self, course: &Course) -> Option<Result<Lease, AcquireError>> {
+    pub(super) async fn connection(&mut self, course: &Course) -> Option<Result<Box<Lease>, AcquireError>> {
         if let Some(mut lease) = self.lease.take() {
             // one that has just answered is not looked at: the next answer tells as much
             let answered_at = self.answered_at.take();
@@ -30,10 +30,10 @@ impl Session<'_> {
         }
         self.arena.board.queued(self.seat);
         let answer = Box::pin(self.acquire(course, false)).await?;
-        if let Ok(lease) = &answer {
+        Some(answer.map(|lease| {
             self.arena.board.took(self.seat, lease.pid);
-        }
-        Some(answer)
+            Box::new(lease)
+        }))
     }
 
     pub(super) async fn acquire(&self, course: &Course, nested: bool) -> Option<Result<Lease, AcquireError>> {

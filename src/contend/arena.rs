@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::arrivals::Arrivals;
 use super::board::{Activity, Board};
-use super::draw::{TextRow, draw, values};
+use super::draw::{TextRow, draw, kept, values};
 use super::ending::Ending;
 use super::prepare::Prepared;
 use super::tally::Tally;
@@ -125,7 +125,7 @@ impl Arena {
         );
         let origins = &self.prepared.origins[group][activity.step as usize];
         // none of them is a result
-        values(activity.ticket, &drawn, &self.keys, &[], origins).unwrap_or_default()
+        kept(&values(activity.ticket, &drawn, &self.keys, &[], origins).unwrap_or_default())
     }
 
     /// The cycle as the victim's error and the board show it, now.

@@ -109,7 +109,7 @@ impl Session<'_> {
             && arena.round > 0
             && let Some(lease) = self.lease.take()
         {
-            arena.leak(self.seat, lease);
+            arena.leak(self.seat, *lease);
         }
     }
 

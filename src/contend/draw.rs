@@ -1,5 +1,7 @@
 //! What an attempt is about: its key, its parameters, and where each `$n` comes from.
 
+use std::borrow::Cow;
+
 use rand::{Rng, RngExt, SeedableRng};
 use rand_xoshiro::{SplitMix64, Xoshiro256PlusPlus};
 
@@ -7,6 +9,15 @@ use crate::scenario::{Draw, Param, Pick};
 
 /// The values of a row, or of a statement's parameters, as text; NULL is none.
 pub(crate) use crate::postgres::TextRow;
+
+/// The values of a statement's parameters, as text.
+pub(crate) type Values<'a> = Vec<Option<Cow<'a, str>>>;
+
+/// The same, to keep.
+pub(crate) fn kept(values: &Values<'_>) -> TextRow {
+    let keep = |value: &Cow<'_, str>| value.clone().into_owned();
+    values.iter().map(|value| value.as_ref().map(keep)).collect()
+}
 
 /// Which attempt: the seeds of its draws, and the built-in parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,21 +90,22 @@ pub(crate) fn draw(seed: u64, ticket: Ticket, keys: usize, pick: Pick, params: &
 }
 
 /// The values of `$1`, `$2`, ...; or the index of the step whose missing row would provide one.
-pub(crate) fn values(
+pub(crate) fn values<'a>(
     ticket: Ticket,
-    drawn: &Drawn,
-    keys: &[TextRow],
-    results: &[Option<TextRow>],
+    drawn: &'a Drawn,
+    keys: &'a [TextRow],
+    results: &'a [Option<TextRow>],
     origins: &[Origin],
-) -> Result<TextRow, usize> {
+) -> Result<Values<'a>, usize> {
+    let number = |n: u32| Some(Cow::Owned(n.to_string()));
     let value = |origin: &Origin| match *origin {
-        Origin::Session => Ok(Some(ticket.session.to_string())),
-        Origin::Iteration => Ok(Some(ticket.iteration.to_string())),
-        Origin::Round => Ok(Some(ticket.round.to_string())),
-        Origin::Param(i) => Ok(Some(drawn.params[i].clone())),
-        Origin::Key(column) => Ok(drawn.key.and_then(|key| keys[key][column].clone())),
+        Origin::Session => Ok(number(ticket.session)),
+        Origin::Iteration => Ok(number(ticket.iteration)),
+        Origin::Round => Ok(number(ticket.round)),
+        Origin::Param(i) => Ok(Some(drawn.params[i].as_str().into())),
+        Origin::Key(column) => Ok(drawn.key.and_then(|key| keys[key][column].as_deref().map(Cow::from))),
         Origin::Result { step, column } => match &results[step] {
-            Some(row) => Ok(row[column].clone()),
+            Some(row) => Ok(row[column].as_deref().map(Cow::from)),
             None => Err(step),
         },
     };

@@ -23,7 +23,7 @@ pub(crate) struct Session<'a> {
     /// For pauses; keys and parameters have a generator of their own for each attempt.
     pub(crate) rng: Xoshiro256PlusPlus,
     /// Kept over attempts, and while it thinks.
-    pub(crate) lease: Option<Lease>,
+    pub(crate) lease: Option<Box<Lease>>,
     /// When its latest attempt was over, if that was accepted.
     pub(super) answered_at: Option<Instant>,
     /// For the limits of its statements.

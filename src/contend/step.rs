@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 use super::attempt::{Answered, Course, Tried};
 use super::board::Activity;
 use super::call::within;
-use super::draw::{Drawn, Origin, TextRow, Ticket, values};
+use super::draw::{Drawn, Origin, TextRow, Ticket, Values, kept, values};
 use super::ending::Ending;
 use super::session::Session;
 use crate::outcome::Outcome;
@@ -88,7 +88,7 @@ impl Session<'_> {
         course: &mut Course,
         index: usize,
         step: &Step,
-        values: TextRow,
+        values: Values<'_>,
         gated: bool,
     ) -> Result<Option<(Answered, Option<TextRow>)>, AcquireError> {
         self.arena.board.queued_again(self.seat);
@@ -113,7 +113,7 @@ impl Session<'_> {
         index: usize,
         step: &Step,
         lease: &mut Lease,
-        values: TextRow,
+        values: Values<'_>,
         gated: bool,
     ) -> Option<(Answered, Option<TextRow>)> {
         let arena = self.arena;
@@ -146,7 +146,7 @@ impl Session<'_> {
         let answer = if starts {
             // the call follows the lock with no round trip between
             let both = Box::pin(async {
-                let key = [Some(arena.start_key.to_string())];
+                let key = [Some(arena.start_key.to_string().into())];
                 let (released, answer) = talk.run_both((start, &key), (at, &values)).await;
                 let micros = released
                     .ok()
@@ -209,14 +209,14 @@ impl Session<'_> {
         interruptible(loan, &self.arena.stop, Duration::ZERO, prepared).await
     }
 
-    pub(super) fn begin(&self, ticket: Ticket, pid: i32, step: usize, values: &TextRow, sent: Instant) {
+    pub(super) fn begin(&self, ticket: Ticket, pid: i32, step: usize, values: &Values<'_>, sent: Instant) {
         let origins = self.arena.prepared.origins[self.chair.group].get(step);
         let returned = origins.is_some_and(|all| all.iter().any(|o| matches!(o, Origin::Result { .. })));
         let activity = Activity {
             pid,
             step: step as u32,
             ticket,
-            values: returned.then(|| Arc::new(values.clone())),
+            values: returned.then(|| Arc::new(kept(values))),
             started: sent,
             ended: None,
         };

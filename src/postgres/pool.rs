@@ -1,5 +1,6 @@
 //! The pool that racing sessions draw their connections from.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -59,8 +60,7 @@ pub struct Lease {
     direct: Direct,
     /// The server's process behind it.
     pub pid: i32,
-    /// What statements don't need: it is large, and a lease is passed on with each attempt.
-    loan: Box<Loan>,
+    loan: Loan,
 }
 
 /// A lease's means to run statements, one at a time. When a future of its is dropped, the connection can't be used again.
@@ -218,11 +218,11 @@ impl Pool {
         Ok(Lease {
             pid: known.pid,
             direct,
-            loan: Box::new(Loan {
+            loan: Loan {
                 client: Some(client),
                 origin: Arc::clone(&self.origin),
                 known,
-            }),
+            },
         })
     }
 
@@ -305,7 +305,7 @@ impl Talk<'_> {
     pub async fn run(
         &mut self,
         number: usize,
-        values: &[Option<String>],
+        values: &[Option<Cow<'_, str>>],
         wants_row: bool,
     ) -> Result<Option<TextRow>, Failure> {
         let answer = self.direct.run(number, values, wants_row).await;
@@ -316,8 +316,8 @@ impl Talk<'_> {
     /// Runs two prepared statements, each in a transaction of its own, sent at once: no round trip lies between them.
     pub async fn run_both(
         &mut self,
-        first: (usize, &[Option<String>]),
-        second: (usize, &[Option<String>]),
+        first: (usize, &[Option<Cow<'_, str>>]),
+        second: (usize, &[Option<Cow<'_, str>>]),
     ) -> (Result<Option<TextRow>, Failure>, Result<Option<TextRow>, Failure>) {
         let answers = self.direct.run_both(first, second).await;
         self.note();

@@ -13,6 +13,7 @@ mod message;
 mod prepared;
 mod scratch;
 
+use std::borrow::Cow;
 use std::future::poll_fn;
 use std::io;
 use std::mem::MaybeUninit;
@@ -155,7 +156,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Direct<S> {
     pub(super) async fn run(
         &mut self,
         number: usize,
-        values: &[Option<String>],
+        values: &[Option<Cow<'_, str>>],
         wants_row: bool,
     ) -> Result<Option<TextRow>, Failure> {
         let mut out = Scratch::take();
@@ -167,8 +168,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Direct<S> {
     /// with no round trip between. The answers of both.
     pub(super) async fn run_both(
         &mut self,
-        first: (usize, &[Option<String>]),
-        second: (usize, &[Option<String>]),
+        first: (usize, &[Option<Cow<'_, str>>]),
+        second: (usize, &[Option<Cow<'_, str>>]),
     ) -> (Result<Option<TextRow>, Failure>, Result<Option<TextRow>, Failure>) {
         let mut out = Scratch::take();
         let built = self.bind(&mut out, first.0, first.1).and_then(|()| {
@@ -192,14 +193,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Direct<S> {
         self.answer(false).await.map(drop)
     }
 
-    fn bind(&self, out: &mut BytesMut, number: usize, values: &[Option<String>]) -> Result<(), Failure> {
+    fn bind(&self, out: &mut BytesMut, number: usize, values: &[Option<Cow<'_, str>>]) -> Result<(), Failure> {
         if !self.prepared.has(number) {
             return Err(Failure::Unsent(
                 "the statement was not prepared on this connection".into(),
             ));
         }
         build(out, |out| {
-            let value = |value: &Option<String>, out: &mut BytesMut| match value {
+            let value = |value: &Option<Cow<'_, str>>, out: &mut BytesMut| match value {
                 Some(text) => {
                     out.extend_from_slice(text.as_bytes());
                     Ok(IsNull::No)

@@ -131,7 +131,7 @@ async fn a_statement_larger_than_the_stream_holds_is_sent_whole() {
         server.write_all(&ready()).await.unwrap();
         sent.iter().filter(|byte| **byte == b'x').count()
     };
-    let values = [Some(value)];
+    let values = [Some(value.into())];
     let (answer, seen) = tokio::join!(direct.run(0, &values, false), serve);
     assert_eq!((answer, seen), (Ok(None), 300_000));
 }
