@@ -1,6 +1,7 @@
 //! Rules + measurements -> a verdict, with the figures it was judged by. Pure.
 
 mod figure;
+mod terms;
 
 use serde::Serialize;
 
@@ -11,6 +12,7 @@ use crate::verify::{CheckResult, Decision, Severity};
 use figure::{Figured, figure_check, figure_count, figure_time, worst};
 
 pub use figure::{name_key, show_time};
+pub use terms::{Terms, Undecided};
 
 /// What a run comes to.
 #[derive(Clone, Debug, Serialize)]
@@ -72,6 +74,13 @@ pub struct Judgement {
     pub control_measured: Option<String>,
     /// Whether breaking it is only worth a look.
     pub warning: bool,
+}
+
+impl Judgement {
+    /// Whether it was broken in a round, or in the control.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.state == State::Broken || self.control == Some(State::Broken)
+    }
 }
 
 /// How a rule came out.
@@ -178,7 +187,7 @@ pub fn judge_checks(checks: &[CheckResult]) -> Verdict {
 fn verdict(judgements: Vec<Judgement>, mut doubts: Vec<String>, interrupted: bool) -> Verdict {
     let in_race = |j: &&Judgement| j.state == State::Broken;
     let in_control = |j: &&Judgement| j.control == Some(State::Broken);
-    let broken: Vec<&Judgement> = judgements.iter().filter(|j| in_race(j) || in_control(j)).collect();
+    let broken: Vec<&Judgement> = judgements.iter().filter(|j| j.is_broken()).collect();
     let serious = || broken.iter().copied().filter(|j| !j.warning);
     for rule in judgements.iter().filter(|j| j.state == State::NoData) {
         doubts.push(format!("{}: {}", rule.rule, rule.measured));

@@ -275,6 +275,45 @@ fn checks_weigh_by_severity_and_doubt_lies_between() {
 }
 
 #[test]
+fn flags_rank_warnings_and_doubts_beside_all_else() {
+    use Decision::{CouldNotDecide, Held, Violated};
+    use Judged::{Failed, Inconclusive, Passed, Warned};
+    let ok = || check("a", Held, Severity::Error);
+    let warn = || check("b", Violated, Severity::Warn);
+    let doubt = || check("c", CouldNotDecide, Severity::Error);
+    let broken = || check("d", Violated, Severity::Error);
+    let as_told = [
+        Undecided::Inconclusive,
+        Undecided::Fails,
+        Undecided::Warns,
+        Undecided::Passes,
+    ];
+    for (checks, mild, strict) in [
+        (vec![ok()], [Passed; 4], [Passed; 4]),
+        (vec![ok(), warn()], [Warned; 4], [Failed; 4]),
+        (
+            vec![ok(), doubt()],
+            [Inconclusive, Failed, Warned, Passed],
+            [Inconclusive, Failed, Failed, Passed],
+        ),
+        (
+            vec![warn(), doubt()],
+            [Inconclusive, Failed, Warned, Warned],
+            [Failed; 4],
+        ),
+        (vec![broken(), warn(), doubt()], [Failed; 4], [Failed; 4]),
+    ] {
+        let verdict = judge_checks(&checks);
+        for (strict, all) in [(false, mild), (true, strict)] {
+            for (undecided, judged) in as_told.into_iter().zip(all) {
+                let terms = Terms { strict, undecided };
+                assert_eq!(terms.judged(&verdict), judged, "{terms:?} of {:?}", verdict.reasons);
+            }
+        }
+    }
+}
+
+#[test]
 fn times_are_shown_with_three_figures() {
     let show = |us| show_time(std::time::Duration::from_micros(us));
     assert_eq!(
