@@ -178,10 +178,26 @@ pub fn judge_checks(checks: &[CheckResult]) -> Verdict {
         })
         .collect();
     let mut doubts = Vec::new();
-    if checks.iter().all(|c| c.decision == Decision::Skipped) {
-        doubts.push("no data: no check was run".into());
-    }
+    doubts.extend(nothing_looked_at(checks));
     verdict(judgements, doubts, false)
+}
+
+/// Why a run of which every check was skipped has not passed, and what to do about it.
+fn nothing_looked_at(checks: &[CheckResult]) -> Option<String> {
+    if checks.iter().any(|check| check.decision != Decision::Skipped) {
+        return None;
+    }
+    let none = "no data: no check was run";
+    let Some(first) = checks.first() else {
+        return Some(none.into());
+    };
+    let why = format!("{}: {}", first.id, first.reason.as_deref().unwrap_or("no reason given"));
+    let all = match checks.len() {
+        1 => format!("the only one was skipped ({why})"),
+        n => format!("all {n} were skipped (the first one is {why})"),
+    };
+    let remedy = "run them on a database that they are for, or correct their `requires`, `run_on`, map or suite.toml";
+    Some(format!("{none}, {all}; {remedy}"))
 }
 
 fn verdict(judgements: Vec<Judgement>, mut doubts: Vec<String>, interrupted: bool) -> Verdict {

@@ -314,6 +314,27 @@ fn flags_rank_warnings_and_doubts_beside_all_else() {
 }
 
 #[test]
+fn a_run_that_has_looked_at_nothing_has_not_passed_and_says_why() {
+    let skipped = |id: &str, why: &str| CheckResult {
+        reason: Some(why.into()),
+        ..check(id, Decision::Skipped, Severity::Error)
+    };
+    let two = [skipped("a", "there is no relation x"), skipped("b", "left out")];
+    let verdict = judge_checks(&two);
+    assert_eq!(verdict.outcome, Judged::Inconclusive);
+    let [why] = verdict.reasons.as_slice() else {
+        panic!("{:?}", verdict.reasons)
+    };
+    assert!(
+        why.contains("all 2 were skipped (the first one is a: there is no relation x)"),
+        "{why}"
+    );
+    assert_eq!(judge_checks(&[]).outcome, Judged::Inconclusive);
+    let one_held = [skipped("a", "left out"), check("b", Decision::Held, Severity::Error)];
+    assert_eq!(judge_checks(&one_held).outcome, Judged::Passed);
+}
+
+#[test]
 fn times_are_shown_with_three_figures() {
     let show = |us| show_time(std::time::Duration::from_micros(us));
     assert_eq!(

@@ -170,3 +170,44 @@ fn forms_of_a_warning_beside_what_could_not_be_decided_agree_with_the_exit_code(
         assert_eq!(sarif["runs"][0]["invocations"][0]["exitCode"], code, "{flags}");
     }
 }
+
+#[test]
+fn no_form_is_green_where_every_check_was_skipped() {
+    let sandbox = Sandbox::new();
+    let server = sandbox.server();
+    let never = "-- run_on = \"standby\"\n-- ///\nselect";
+    for (name, id) in [("a", "t.a"), ("b", "t.b")] {
+        let text = UNDECIDED.replace("t.it", id).replace("-- ///\nselect", never);
+        sandbox.write(&format!("checks/{name}.sql"), &text);
+    }
+    let url = server.url();
+    let reports = "--report junit=r.xml --report tap=r.tap --report sarif=r.sarif --report markdown=r.md --report prometheus=r.prom";
+    for command in [
+        format!("verify checks --url {url}"),
+        format!("audit checks --url {url} --state state.sqlite"),
+    ] {
+        let run = sandbox.run(&format!("{command} {reports} --format github")).exits(3);
+        assert!(
+            run.stdout
+                .starts_with("::error title=the run%3A no data%3A no check was run"),
+            "{run}"
+        );
+        let read = |name: &str| std::fs::read_to_string(sandbox.dir().join(name)).unwrap();
+        let (junit, tap, md) = (read("r.xml"), read("r.tap"), read("r.md"));
+        assert!(
+            junit.contains("tests=\"3\" skipped=\"2\" failures=\"0\" errors=\"1\""),
+            "{junit}"
+        );
+        assert!(
+            tap.contains("\nnot ok 3 - the run\n") && tap.contains("all 2 were skipped"),
+            "{tap}"
+        );
+        assert!(
+            md.contains("inconclusive\n") && md.contains("all 2 were skipped"),
+            "{md}"
+        );
+        let sarif: Value = serde_json::from_str(&read("r.sarif")).unwrap();
+        assert_eq!(sarif["runs"][0]["invocations"][0]["executionSuccessful"], false);
+        assert!(read("r.prom").contains("verdict=\"inconclusive\"} 1\n"));
+    }
+}
