@@ -19,7 +19,7 @@ impl Session<'_> {
     /// The connection it has kept, or one from the pool; none when the schedule is over before there is one, or the
     /// run stopped.
     pub(super) async fn connection(&mut self, course: &Course) -> Option<Result<Lease, AcquireError>> {
-        if let Some(lease) = self.lease.take() {
+        if let Some(mut lease) = self.lease.take() {
             // one that has just answered is not looked at: the next answer tells as much
             let answered_at = self.answered_at.take();
             let has_answered = answered_at.is_some_and(|at| course.began.saturating_duration_since(at) < FRESH);

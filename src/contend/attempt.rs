@@ -137,7 +137,7 @@ impl Session<'_> {
     }
 
     async fn attempt_once(&mut self, drawn: &Drawn, course: &mut Course, first: bool) -> Tried {
-        let lease = match self.connection(course).await {
+        let mut lease = match self.connection(course).await {
             Some(Ok(lease)) => lease,
             Some(Err(error)) => return Box::pin(self.refused(error)).await,
             None => return Tried::Interrupted,
@@ -147,7 +147,7 @@ impl Session<'_> {
             return Tried::Interrupted;
         }
         let mut answered = std::mem::take(&mut self.answered);
-        let tried = self.transaction(drawn, course, first, &lease, &mut answered).await;
+        let tried = self.transaction(drawn, course, first, &mut lease, &mut answered).await;
         let lost = match &tried {
             Tried::Ended(ending) if ending.outcome() == Outcome::InDoubt => true,
             // whoever takes it next looks again

@@ -9,7 +9,7 @@ use super::alarm::Alarm;
 use super::board::Wave;
 use super::ending::Ending;
 use crate::outcome::Outcome;
-use crate::postgres::pool::Lease;
+use crate::postgres::pool::Loan;
 use crate::postgres::{Cancel, Failure};
 use crate::scenario::Refusal;
 
@@ -33,7 +33,7 @@ pub(crate) struct Limits {
 /// the server's process running and holding its locks.
 pub(crate) async fn within<T>(
     alarm: &mut Alarm,
-    lease: &Lease,
+    loan: &Loan,
     query: impl Future<Output = Result<T, Failure>>,
     expected: &[Refusal],
     limits: Limits,
@@ -60,7 +60,7 @@ pub(crate) async fn within<T>(
             continue;
         }
         // whether or not the request goes through, the answer tells; it is rare, and boxed to keep the future small
-        let cancel = Box::pin(lease.cancel());
+        let cancel = Box::pin(loan.cancel());
         let _ = timeout(CANCEL_GRACE, cancel).await;
         let now = Instant::now();
         match alarm.until(now, now + CANCEL_GRACE, query.as_mut()).await {

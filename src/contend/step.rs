@@ -27,7 +27,7 @@ impl Session<'_> {
         drawn: &Drawn,
         course: &mut Course,
         first: bool,
-        lease: &Lease,
+        lease: &mut Lease,
         answered: &mut Vec<Answered>,
     ) -> Tried {
         let arena = self.arena;
@@ -95,10 +95,10 @@ impl Session<'_> {
         let Some(second) = self.acquire(course, true).await else {
             return Ok(None);
         };
-        let second = second?;
+        let mut second = second?;
         self.arena.board.took(self.seat, second.pid);
-        let run = match self.settings(&second).await {
-            Ok(()) => self.step(course, index, step, &second, values, gated).await,
+        let run = match self.settings(&mut second).await {
+            Ok(()) => self.step(course, index, step, &mut second, values, gated).await,
             Err(ending) => Some((Answered::unsent(index, ending), None)),
         };
         drop(second);
@@ -112,7 +112,7 @@ impl Session<'_> {
         course: &mut Course,
         index: usize,
         step: &Step,
-        lease: &Lease,
+        lease: &mut Lease,
         values: TextRow,
         gated: bool,
     ) -> Option<(Answered, Option<TextRow>)> {
@@ -126,8 +126,7 @@ impl Session<'_> {
             return Some((Answered::unsent(index, ending), None));
         }
         let start = arena.prepared.start;
-        let starts =
-            gate == Some(Gate::Start) && (lease.has(start) || Box::pin(lease.prepare(start, START)).await.is_ok());
+        let starts = gate == Some(Gate::Start) && Box::pin(lease.talk().0.prepare(start, START)).await.is_ok();
         let came = Instant::now();
         let (wave, sent) = if gate.is_none() {
             (None, came)
@@ -140,14 +139,15 @@ impl Session<'_> {
             course.in_flight = true;
             arena.tally().meetings.begin(course.key);
         }
-        self.begin(course.ticket, lease, index, &values, sent);
+        self.begin(course.ticket, lease.pid, index, &values, sent);
         let limits = self.limits(course, step.timeout, sent);
         let captures = arena.prepared.captures[self.chair.group][index];
+        let (mut talk, loan) = lease.talk();
         let answer = if starts {
             // the call follows the lock with no round trip between
             let both = Box::pin(async {
                 let key = [Some(arena.start_key.to_string())];
-                let (released, answer) = lease.run_both((start, &key), (at, &values)).await;
+                let (released, answer) = talk.run_both((start, &key), (at, &values)).await;
                 let micros = released
                     .ok()
                     .flatten()
@@ -157,10 +157,10 @@ impl Session<'_> {
                 }
                 answer
             });
-            within(&mut self.alarm, lease, both, &step.reject, limits, wave.as_deref()).await
+            within(&mut self.alarm, loan, both, &step.reject, limits, wave.as_deref()).await
         } else {
-            let run = lease.run(at, &values, captures);
-            within(&mut self.alarm, lease, run, &step.reject, limits, wave.as_deref()).await
+            let run = talk.run(at, &values, captures);
+            within(&mut self.alarm, loan, run, &step.reject, limits, wave.as_deref()).await
         };
         let ended = Instant::now();
         let (ending, row) = match answer {
@@ -199,20 +199,21 @@ impl Session<'_> {
         course: &Course,
         at: usize,
         step: &Step,
-        lease: &Lease,
+        lease: &mut Lease,
     ) -> Result<(), Ending> {
         // this may wait for somebody's lock
         let limits = self.limits(course, step.timeout, Instant::now());
-        let prepare = lease.prepare(at, &step.statement.sql);
-        let prepared = within(&mut self.alarm, lease, prepare, &step.reject, limits, None);
-        interruptible(lease, &self.arena.stop, Duration::ZERO, prepared).await
+        let (mut talk, loan) = lease.talk();
+        let prepare = talk.prepare(at, &step.statement.sql);
+        let prepared = within(&mut self.alarm, loan, prepare, &step.reject, limits, None);
+        interruptible(loan, &self.arena.stop, Duration::ZERO, prepared).await
     }
 
-    pub(super) fn begin(&self, ticket: Ticket, lease: &Lease, step: usize, values: &TextRow, sent: Instant) {
+    pub(super) fn begin(&self, ticket: Ticket, pid: i32, step: usize, values: &TextRow, sent: Instant) {
         let origins = self.arena.prepared.origins[self.chair.group].get(step);
         let returned = origins.is_some_and(|all| all.iter().any(|o| matches!(o, Origin::Result { .. })));
         let activity = Activity {
-            pid: lease.pid,
+            pid,
             step: step as u32,
             ticket,
             values: returned.then(|| Arc::new(values.clone())),

@@ -22,7 +22,7 @@ impl Session<'_> {
         drawn: &Drawn,
         course: &mut Course,
         first: bool,
-        lease: &Lease,
+        lease: &mut Lease,
         answered: &mut Vec<Answered>,
     ) -> Tried {
         if let Err(ending) = self.settings(lease).await {
@@ -47,12 +47,12 @@ impl Session<'_> {
     }
 
     /// Gives a connection the settings of the group.
-    pub(super) async fn settings(&self, lease: &Lease) -> Result<(), Ending> {
+    pub(super) async fn settings(&self, lease: &mut Lease) -> Result<(), Ending> {
         let group = self.chair.group;
         let Some(sql) = &self.arena.prepared.settings[group] else {
             return Ok(());
         };
-        let set = lease.settings(group, sql).await;
+        let set = lease.talk().0.settings(group, sql).await;
         set.map_err(|error| Ending::of(&error, &[]))
     }
 
@@ -67,37 +67,40 @@ impl Session<'_> {
     pub(super) async fn control(
         &mut self,
         course: &Course,
-        lease: &Lease,
+        lease: &mut Lease,
         number: usize,
         sql: &str,
         expected: &[Refusal],
     ) -> Result<(), Ending> {
         let limits = self.limits(course, CONTROL_MAX, Instant::now());
+        let is_new = !lease.has(number);
+        let (mut talk, loan) = lease.talk();
         let run = async {
-            if !lease.has(number) {
-                Box::pin(lease.prepare(number, sql)).await?;
+            if is_new {
+                Box::pin(talk.prepare(number, sql)).await?;
             }
-            lease.run(number, &[], false).await
+            talk.run(number, &[], false).await
         };
-        within(&mut self.alarm, lease, run, expected, limits, None).await?;
+        within(&mut self.alarm, loan, run, expected, limits, None).await?;
         Ok(())
     }
 
     /// Ends a transaction. Where that fails the connection is lost, which is noticed before it is used again.
-    pub(super) async fn rollback(&mut self, lease: &Lease) {
+    pub(super) async fn rollback(&mut self, lease: &mut Lease) {
         let limits = Limits {
             from: Instant::now(),
             step: CONTROL_MAX,
             until: None,
         };
-        let rollback = lease.simple("ROLLBACK");
-        let _ = within(&mut self.alarm, lease, rollback, &[], limits, None).await;
+        let (mut talk, loan) = lease.talk();
+        let rollback = talk.simple("ROLLBACK");
+        let _ = within(&mut self.alarm, loan, rollback, &[], limits, None).await;
     }
 
-    pub(super) async fn commit(&mut self, course: &Course, lease: &Lease) -> Tried {
+    pub(super) async fn commit(&mut self, course: &Course, lease: &mut Lease) -> Tried {
         let step = self.group.steps.len();
         let sent = Instant::now();
-        self.begin(course.ticket, lease, step, &Vec::new(), sent);
+        self.begin(course.ticket, lease.pid, step, &Vec::new(), sent);
         let expected = &self.arena.prepared.commit_refusals[self.chair.group];
         let answer = self
             .control(course, lease, self.arena.prepared.commit, COMMIT, expected)

@@ -35,14 +35,15 @@ pub(super) async fn warm_up(
         })?);
     }
     let steps = &steps;
-    let prepared = leases.iter().map(|lease| {
+    let prepared = leases.iter_mut().map(|lease| {
+        let (mut talk, loan) = lease.talk();
         let statements = async move {
             for (number, sql) in steps {
-                lease.prepare(*number, sql).await?;
+                talk.prepare(*number, sql).await?;
             }
             Ok(())
         };
-        interruptible(lease, stop, Duration::ZERO, statements)
+        interruptible(loan, stop, Duration::ZERO, statements)
     });
     for result in future::join_all(prepared).await {
         result.map_err(|failure: Failure| ContendError::Lost(failure.to_string()))?;

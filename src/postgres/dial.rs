@@ -105,7 +105,7 @@ impl Dialer {
         address: &Address,
         encryption: Encryption,
     ) -> Result<Wire, Trouble> {
-        let guard = Guard::of(&self.settings.authentication.methods);
+        let guard = Guard::of(&self.settings.authentication.methods).map(Box::new);
         Ok(Wire {
             guard,
             ..self.dial(host, address, encryption).await?

@@ -44,7 +44,7 @@ struct Known {
     /// tokio-postgres keeps the process id to itself, so it is asked for once a connection.
     pid: i32,
     /// While it is not on loan.
-    direct: Mutex<Option<Box<Direct>>>,
+    direct: Mutex<Option<Direct>>,
     /// The number of the settings that it has; [`NO_SETTINGS`] at first.
     settings: AtomicUsize,
 }
@@ -56,15 +56,22 @@ const NO_SETTINGS: usize = usize::MAX;
 
 /// A connection on loan; it goes back to the pool when dropped.
 pub struct Lease {
-    /// None while a statement runs, and for ever if nobody waited for its end.
-    direct: Mutex<Option<Box<Direct>>>,
+    direct: Direct,
     /// The server's process behind it.
     pub pid: i32,
     /// What statements don't need: it is large, and a lease is passed on with each attempt.
     loan: Box<Loan>,
 }
 
-struct Loan {
+/// A lease's means to run statements, one at a time. When a future of its is dropped, the connection can't be used again.
+pub struct Talk<'a> {
+    direct: &'a mut Direct,
+    pid: i32,
+    loan: &'a Loan,
+}
+
+/// Where a connection on loan belongs. It can cancel what runs on it.
+pub struct Loan {
     /// None only when it is discarded.
     client: Option<Object>,
     origin: Arc<Origin>,
@@ -204,13 +211,13 @@ impl Pool {
         if self.is_cleaned {
             known.settings.store(NO_SETTINGS, Ordering::Relaxed);
         }
-        let mut direct = lock(&known.direct).take();
-        if let Some(direct) = &mut direct {
-            direct.take();
-        }
+        let mut direct = lock(&known.direct)
+            .take()
+            .unwrap_or_else(|| Direct::new(WeakLine::default()));
+        direct.take();
         Ok(Lease {
             pid: known.pid,
-            direct: Mutex::new(direct),
+            direct,
             loan: Box::new(Loan {
                 client: Some(client),
                 origin: Arc::clone(&self.origin),
@@ -232,7 +239,7 @@ impl Pool {
         let line = lock(&self.origin.lines).remove(&pid).unwrap_or_default();
         let known = Arc::new(Known {
             pid,
-            direct: Mutex::new(Some(Box::new(Direct::new(line)))),
+            direct: Mutex::new(Some(Direct::new(line))),
             settings: AtomicUsize::new(NO_SETTINGS),
         });
         lock(&self.known).insert(id, Arc::clone(&known));
@@ -246,19 +253,48 @@ impl Pool {
 }
 
 impl Lease {
-    /// Whether a statement was prepared under that number on this connection.
-    pub fn has(&self, number: usize) -> bool {
-        lock(&self.direct).as_ref().is_some_and(|direct| direct.has(number))
+    /// What runs its statements, and what cancels them meanwhile.
+    pub fn talk(&mut self) -> (Talk<'_>, &Loan) {
+        let talk = Talk {
+            direct: &mut self.direct,
+            pid: self.pid,
+            loan: &self.loan,
+        };
+        (talk, &self.loan)
     }
 
-    /// Prepares a statement under that number.
+    /// Whether a statement was prepared under that number on this connection.
+    pub fn has(&self, number: usize) -> bool {
+        self.direct.has(number)
+    }
+
+    /// Whether the last statement's answer was `ROLLBACK`: a COMMIT in an aborted transaction ends so, without an error.
+    pub fn was_rolled_back(&self) -> bool {
+        self.direct.was_rolled_back()
+    }
+
+    /// Whether the connection is gone, as far as that can be seen without waiting.
+    pub fn is_closed(&mut self) -> bool {
+        self.direct.is_closed()
+    }
+
+    /// Ends the connection instead of giving it back: something on it may still be running.
+    pub fn discard(mut self) {
+        self.direct.close();
+    }
+}
+
+impl Talk<'_> {
+    /// Prepares a statement under a number, unless it was.
     ///
     /// # Errors
     /// [`Failure`], as for all that follow.
-    pub async fn prepare(&self, number: usize, sql: &str) -> Result<(), Failure> {
-        let mut direct = self.direct()?;
-        let prepared = direct.prepare(number, sql).await;
-        self.rest(direct);
+    pub async fn prepare(&mut self, number: usize, sql: &str) -> Result<(), Failure> {
+        if self.direct.has(number) {
+            return Ok(());
+        }
+        let prepared = self.direct.prepare(number, sql).await;
+        self.note();
         prepared
     }
 
@@ -267,29 +303,24 @@ impl Lease {
     /// # Errors
     /// [`Failure`].
     pub async fn run(
-        &self,
+        &mut self,
         number: usize,
         values: &[Option<String>],
         wants_row: bool,
     ) -> Result<Option<TextRow>, Failure> {
-        let mut direct = self.direct()?;
-        let answer = direct.run(number, values, wants_row).await;
-        self.rest(direct);
+        let answer = self.direct.run(number, values, wants_row).await;
+        self.note();
         answer
     }
 
     /// Runs two prepared statements, each in a transaction of its own, sent at once: no round trip lies between them.
     pub async fn run_both(
-        &self,
+        &mut self,
         first: (usize, &[Option<String>]),
         second: (usize, &[Option<String>]),
     ) -> (Result<Option<TextRow>, Failure>, Result<Option<TextRow>, Failure>) {
-        let mut direct = match self.direct() {
-            Ok(direct) => direct,
-            Err(failure) => return (Err(failure.clone()), Err(failure)),
-        };
-        let answers = direct.run_both(first, second).await;
-        self.rest(direct);
+        let answers = self.direct.run_both(first, second).await;
+        self.note();
         answers
     }
 
@@ -297,10 +328,9 @@ impl Lease {
     ///
     /// # Errors
     /// [`Failure`].
-    pub async fn simple(&self, sql: &str) -> Result<(), Failure> {
-        let mut direct = self.direct()?;
-        let done = direct.simple(sql).await;
-        self.rest(direct);
+    pub async fn simple(&mut self, sql: &str) -> Result<(), Failure> {
+        let done = self.direct.simple(sql).await;
+        self.note();
         done
     }
 
@@ -308,64 +338,41 @@ impl Lease {
     ///
     /// # Errors
     /// [`Failure`].
-    pub async fn settings(&self, number: usize, sql: &str) -> Result<(), Failure> {
-        if self.loan.known.settings.load(Ordering::Relaxed) != number {
+    pub async fn settings(&mut self, number: usize, sql: &str) -> Result<(), Failure> {
+        let known = &self.loan.known.settings;
+        if known.load(Ordering::Relaxed) != number {
             self.simple(sql).await?;
-            self.loan.known.settings.store(number, Ordering::Relaxed);
+            known.store(number, Ordering::Relaxed);
         }
         Ok(())
     }
 
-    /// Whether the last statement's answer was `ROLLBACK`: a COMMIT in an aborted transaction ends so, without an error.
-    pub fn was_rolled_back(&self) -> bool {
-        lock(&self.direct)
-            .as_ref()
-            .is_some_and(|direct| direct.was_rolled_back())
-    }
-
-    /// Whether the connection is gone, as far as that can be seen without waiting.
-    pub fn is_closed(&self) -> bool {
-        lock(&self.direct).as_mut().is_none_or(|direct| direct.is_closed())
-    }
-
-    /// Ends the connection instead of giving it back: something on it may still be running.
-    pub fn discard(self) {
-        lock(&self.direct).take();
-    }
-
-    /// The direct, for one statement at a time. A future that is dropped takes it along, and the connection can't be used again.
-    fn direct(&self) -> Result<Box<Direct>, Failure> {
-        let gone = || Failure::Lost("connection closed".into());
-        lock(&self.direct).take().ok_or_else(gone)
-    }
-
-    fn rest(&self, mut direct: Box<Direct>) {
-        for said in direct.heard() {
+    fn note(&mut self) {
+        for said in self.direct.heard() {
             self.loan.origin.notices.note(self.pid, said.message(), said.context());
         }
-        *lock(&self.direct) = Some(direct);
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
         let Some(client) = self.loan.client.take() else { return };
-        let direct = lock(&self.direct).take();
-        match direct.and_then(|mut direct| (!direct.is_closed()).then_some(direct)) {
-            Some(mut direct) => {
-                direct.give_back();
-                *lock(&self.loan.known.direct) = Some(direct);
-            }
+        let is_closed = self.direct.is_closed();
+        self.direct.give_back();
+        if is_closed {
             // dropped, not given back
-            None => drop(Object::take(client)),
+            drop(Object::take(client));
+        } else {
+            let direct = std::mem::replace(&mut self.direct, Direct::new(WeakLine::default()));
+            *lock(&self.loan.known.direct) = Some(direct);
         }
     }
 }
 
-impl Cancel for Lease {
+impl Cancel for Loan {
     async fn cancel(&self) {
-        if let Some(client) = &self.loan.client {
-            self.loan.origin.target.cancel(&client.cancel_token()).await;
+        if let Some(client) = &self.client {
+            self.origin.target.cancel(&client.cancel_token()).await;
         }
     }
 }

@@ -22,7 +22,7 @@ const CHUNK: usize = 1024;
 pub(super) struct Socket {
     stream: AsyncFd<UnixStream>,
     /// The same socket, watched for writing.
-    full: Option<AsyncFd<UnixStream>>,
+    full: Option<Box<AsyncFd<UnixStream>>>,
 }
 
 #[expect(
@@ -53,7 +53,7 @@ impl Socket {
             Some(full) => full,
             None => {
                 let same = self.stream.get_ref().try_clone()?;
-                self.full.insert(watched(same, Interest::WRITABLE)?)
+                self.full.insert(Box::new(watched(same, Interest::WRITABLE)?))
             }
         };
         // it is made anew when there is no room again, so nothing of an earlier readiness is left
@@ -69,11 +69,10 @@ impl AsyncRead for Socket {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         loop {
             let mut guard = ready!(self.stream.poll_read_ready(cx))?;
-            let mut chunk = [0; CHUNK];
             let room = out.remaining().min(CHUNK);
-            match guard.get_inner().read(&mut chunk[..room]) {
+            match guard.get_inner().read(out.initialize_unfilled_to(room)) {
                 Ok(n) => {
-                    out.put_slice(&chunk[..n]);
+                    out.advance(n);
                     if n > 0 && n < room {
                         // that was all: asking for more would only say so
                         guard.clear_ready();

@@ -19,7 +19,7 @@ use super::tls;
 pub(super) struct Wire {
     pub(super) carrier: Carrier,
     /// Watches the authentication until it is over.
-    pub(super) guard: Option<Guard>,
+    pub(super) guard: Option<Box<Guard>>,
 }
 
 pub(super) enum Carrier {

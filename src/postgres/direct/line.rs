@@ -12,116 +12,110 @@ use tokio_postgres::tls::{ChannelBinding, TlsConnect, TlsStream};
 
 use crate::postgres::wire::Wire;
 
-/// What bytes go through.
-pub(in crate::postgres) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {
-    /// Ties a password's exchange to the encryption below it.
-    fn binding(&self) -> ChannelBinding;
-}
-
-impl Stream for Wire {
-    fn binding(&self) -> ChannelBinding {
-        self.channel_binding()
-    }
-}
-
 /// The stream as tokio-postgres sees it: while a session has it, nothing can be read.
-#[derive(Clone)]
-pub(in crate::postgres) struct Line(Arc<Mutex<Shared>>);
+pub(in crate::postgres) struct Line<S = Wire>(Arc<Mutex<Shared<S>>>);
 
 /// Leads to a stream, and doesn't keep it open.
-#[derive(Clone, Default)]
-pub(in crate::postgres) struct WeakLine(Weak<Mutex<Shared>>);
+pub(in crate::postgres) struct WeakLine<S = Wire>(Weak<Mutex<Shared<S>>>);
 
-impl WeakLine {
-    /// The stream, if its connection still exists.
-    pub(super) fn line(&self) -> Option<Line> {
-        self.0.upgrade().map(Line)
-    }
-}
-
-struct Shared {
-    stream: Box<dyn Stream>,
-    is_taken: bool,
+struct Shared<S> {
+    /// None while a session has it.
+    stream: Option<S>,
     /// Who drives the connection for tokio-postgres.
     driver: Option<Waker>,
 }
 
-impl Line {
-    pub(in crate::postgres) fn new(stream: impl Stream + 'static) -> Line {
-        Line(Arc::new(Mutex::new(Shared {
-            stream: Box::new(stream),
-            is_taken: false,
-            driver: None,
-        })))
+impl<S> Default for WeakLine<S> {
+    fn default() -> WeakLine<S> {
+        WeakLine(Weak::new())
+    }
+}
+
+impl<S> Clone for WeakLine<S> {
+    fn clone(&self) -> WeakLine<S> {
+        WeakLine(self.0.clone())
+    }
+}
+
+impl<S> WeakLine<S> {
+    /// Takes the stream, if its connection still exists. Nothing that tokio-postgres has asked for may be under way.
+    pub(super) fn take(&self) -> Option<S> {
+        Line(self.0.upgrade()?).lock().stream.take()
     }
 
-    pub(in crate::postgres) fn downgrade(&self) -> WeakLine {
-        WeakLine(Arc::downgrade(&self.0))
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Shared> {
-        // a panic elsewhere leaves it as it was
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Keeps tokio-postgres from reading. Nothing that it has asked for may be under way.
-    pub(super) fn take(&self) {
-        self.lock().is_taken = true;
-    }
-
-    /// Lets tokio-postgres read again.
-    pub(super) fn give_back(&self) {
-        let mut shared = self.lock();
-        shared.is_taken = false;
+    /// Gives the stream back.
+    pub(super) fn give_back(&self, stream: S) {
+        let Some(shared) = self.0.upgrade() else { return };
+        let line = Line(shared);
+        let mut shared = line.lock();
+        shared.stream = Some(stream);
         if let Some(driver) = shared.driver.take() {
             driver.wake();
         }
     }
-
-    /// Reads for the session.
-    pub(super) fn poll_read(&self, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.lock().stream).poll_read(cx, out)
-    }
-
-    /// Writes for the session.
-    pub(super) fn poll_write(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.lock().stream).poll_write(cx, bytes)
-    }
-
-    /// Sends for the session what encryption still holds back.
-    pub(super) fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.lock().stream).poll_flush(cx)
-    }
 }
 
-impl AsyncRead for Line {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+impl<S> Line<S> {
+    pub(in crate::postgres) fn new(stream: S) -> Line<S> {
+        Line(Arc::new(Mutex::new(Shared {
+            stream: Some(stream),
+            driver: None,
+        })))
+    }
+
+    pub(in crate::postgres) fn downgrade(&self) -> WeakLine<S> {
+        WeakLine(Arc::downgrade(&self.0))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Shared<S>> {
+        // a panic elsewhere leaves it as it was
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks the stream, as soon as it is here.
+    fn poll<T>(
+        &self,
+        cx: &mut Context<'_>,
+        ask: impl FnOnce(&mut S, &mut Context<'_>) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
         let mut shared = self.lock();
-        shared.driver = Some(cx.waker().clone());
-        match shared.is_taken {
-            true => Poll::Pending,
-            false => Pin::new(&mut shared.stream).poll_read(cx, out),
+        let keeps = |waker: &Waker| waker.will_wake(cx.waker());
+        if !shared.driver.as_ref().is_some_and(keeps) {
+            shared.driver = Some(cx.waker().clone());
+        }
+        match &mut shared.stream {
+            Some(stream) => ask(stream, cx),
+            None => Poll::Pending,
         }
     }
 }
 
-impl AsyncWrite for Line {
+impl<S: AsyncRead + Unpin> AsyncRead for Line<S> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        self.poll(cx, |stream, cx| Pin::new(stream).poll_read(cx, out))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Line<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.lock().stream).poll_write(cx, bytes)
+        self.poll(cx, |stream, cx| Pin::new(stream).poll_write(cx, bytes))
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.lock().stream).poll_flush(cx)
+        self.poll(cx, |stream, cx| Pin::new(stream).poll_flush(cx))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.lock().stream).poll_shutdown(cx)
+        self.poll(cx, |stream, cx| Pin::new(stream).poll_shutdown(cx))
     }
 }
 
 impl TlsStream for Line {
     fn channel_binding(&self) -> ChannelBinding {
-        self.lock().stream.binding()
+        match &self.lock().stream {
+            Some(wire) => wire.channel_binding(),
+            None => ChannelBinding::none(),
+        }
     }
 }
 

@@ -16,18 +16,21 @@ mod scratch;
 use std::future::poll_fn;
 use std::io;
 use std::mem::MaybeUninit;
+use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::BytesMut;
 use postgres_protocol::IsNull;
 use postgres_protocol::message::frontend;
-use tokio::io::ReadBuf;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 pub use fields::{Failure, Fields};
 pub(super) use line::{Handover, Line, WeakLine};
 use message::{message, row};
 use prepared::{Prepared, name};
 use scratch::Scratch;
+
+use super::wire::Wire;
 
 /// A row's values, as the server prints them.
 pub type TextRow = Vec<Option<String>>;
@@ -38,18 +41,21 @@ const CHUNK: usize = 1024;
 /// Of what a server says aside during a statement, so much is kept.
 const HEARD_MAX: usize = 256;
 
-/// A session's side of its connection.
-pub(super) struct Direct {
-    weak: WeakLine,
+/// A session's side of its connection. All of it is in one piece, stream included: with a thousand sessions, what an attempt waits for
+/// is memory that was not touched for a while.
+pub(super) struct Direct<S = Wire> {
+    line: WeakLine<S>,
     /// While the session has it.
-    line: Option<Line>,
+    stream: Option<S>,
     /// Of a message that has come in part.
     read: Vec<u8>,
     prepared: Prepared,
+    /// Whether an answer is awaited; for ever, if nobody waited for its end.
+    is_asked: bool,
     /// Whether the last statement's answer was `ROLLBACK`.
     was_rolled_back: bool,
     /// Why nothing more can be sent.
-    broken: Option<Failure>,
+    broken: Option<Box<Failure>>,
     /// What the server says aside.
     heard: Vec<Fields>,
 }
@@ -61,7 +67,7 @@ struct Answer {
     error: Option<Fields>,
 }
 
-impl std::fmt::Debug for Direct {
+impl<S> std::fmt::Debug for Direct<S> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Direct")
             .field("broken", &self.broken)
@@ -69,13 +75,14 @@ impl std::fmt::Debug for Direct {
     }
 }
 
-impl Direct {
-    pub(super) fn new(weak: WeakLine) -> Direct {
+impl<S> Direct<S> {
+    pub(super) fn new(line: WeakLine<S>) -> Direct<S> {
         Direct {
-            weak,
-            line: None,
+            line,
+            stream: None,
             read: Vec::new(),
             prepared: Prepared::default(),
+            is_asked: false,
             was_rolled_back: false,
             broken: None,
             heard: Vec::new(),
@@ -84,18 +91,22 @@ impl Direct {
 
     /// Takes the stream; nothing may be under way on it.
     pub(super) fn take(&mut self) {
-        self.line = self.weak.line();
-        match &self.line {
-            Some(line) => line.take(),
-            None => self.broken = Some(Failure::Lost("connection closed".into())),
+        self.stream = self.line.take();
+        if self.stream.is_none() {
+            self.broken(Failure::Lost("connection closed".into()));
         }
     }
 
     /// Gives the stream back to tokio-postgres.
     pub(super) fn give_back(&mut self) {
-        if let Some(line) = self.line.take() {
-            line.give_back();
+        if let Some(stream) = self.stream.take() {
+            self.line.give_back(stream);
         }
+    }
+
+    /// Lets nothing more be sent.
+    pub(super) fn close(&mut self) {
+        self.broken(Failure::Lost("connection closed".into()));
     }
 
     /// Whether a statement was prepared under that number.
@@ -113,6 +124,13 @@ impl Direct {
         self.was_rolled_back
     }
 
+    fn broken(&mut self, failure: Failure) -> Failure {
+        self.broken = Some(Box::new(failure.clone()));
+        failure
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Direct<S> {
     /// Whether the server has ended the connection, as far as it can be seen without waiting.
     pub(super) fn is_closed(&mut self) -> bool {
         let mut cx = Context::from_waker(Waker::noop());
@@ -121,7 +139,7 @@ impl Direct {
         let read = std::mem::take(&mut self.read);
         let _ = self.hear(&read, &mut answer, false);
         while self.broken.is_none() && self.poll_answer(&mut cx, &mut answer, false).is_ready() {}
-        self.broken.is_some()
+        self.broken.is_some() || self.is_asked
     }
 
     /// Prepares a statement under a number.
@@ -205,13 +223,17 @@ impl Direct {
         self.answer(wants_row).await
     }
 
-    async fn send(&self, out: Scratch) -> Result<(), Failure> {
+    async fn send(&mut self, out: Scratch) -> Result<(), Failure> {
         if let Some(failure) = &self.broken {
-            return Err(failure.clone());
+            return Err(Failure::clone(failure));
         }
-        if let Some(line) = &self.line {
+        if self.is_asked {
+            return Err(Failure::Lost("connection closed".into()));
+        }
+        self.is_asked = true;
+        if let Some(stream) = &mut self.stream {
             // where that fails, the server may have said why before it left: that is read
-            let _ = send(line, &out).await;
+            let _ = send(stream, &out).await;
         }
         Ok(())
     }
@@ -219,12 +241,14 @@ impl Direct {
     /// Reads to the next `ReadyForQuery`.
     async fn answer(&mut self, wants_row: bool) -> Result<Option<TextRow>, Failure> {
         let mut answer = Answer::default();
+        self.is_asked = true;
         // what came with the answer before it
         let read = std::mem::take(&mut self.read);
         let mut is_whole = self.hear(&read, &mut answer, wants_row)?;
         while !is_whole {
             is_whole = poll_fn(|cx| self.poll_answer(cx, &mut answer, wants_row)).await?;
         }
+        self.is_asked = false;
         match answer.error {
             Some(error) => Err(Failure::Server(error)),
             None => Ok(answer.row),
@@ -240,8 +264,8 @@ impl Direct {
     ) -> Poll<Result<bool, Failure>> {
         let mut chunk = [MaybeUninit::uninit(); CHUNK];
         let mut buffer = ReadBuf::uninit(&mut chunk);
-        let read = match &self.line {
-            Some(line) => ready!(line.poll_read(cx, &mut buffer)),
+        let read = match &mut self.stream {
+            Some(stream) => ready!(Pin::new(stream).poll_read(cx, &mut buffer)),
             None => Ok(()),
         };
         let why = match read {
@@ -257,10 +281,6 @@ impl Direct {
             Err(error) => format!("connection lost: {error}"),
         };
         Poll::Ready(Err(self.broken(Failure::Lost(why))))
-    }
-
-    fn broken(&mut self, failure: Failure) -> Failure {
-        self.broken.insert(failure).clone()
     }
 
     /// Takes the messages that are there whole, up to the end of the answer, and keeps the rest; whether the answer is whole.
@@ -295,11 +315,11 @@ impl Direct {
                 if refused.is_ok() {
                     frontend::sync(&mut out);
                 }
-                if let Some(line) = &self.line {
+                if let Some(stream) = &mut self.stream {
                     let mut cx = Context::from_waker(Waker::noop());
                     // as short as it is, it fits; if the connection is gone, reading says so
-                    let _ = line.poll_write(&mut cx, &out);
-                    let _ = line.poll_flush(&mut cx);
+                    let _ = Pin::new(&mut *stream).poll_write(&mut cx, &out);
+                    let _ = Pin::new(stream).poll_flush(&mut cx);
                 }
             }
             // rows beyond the first, ends of statements, settings that have changed, notifications
@@ -310,15 +330,15 @@ impl Direct {
 }
 
 /// Writes all of it, and sees it off.
-async fn send(line: &Line, bytes: &[u8]) -> io::Result<()> {
+async fn send(stream: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> io::Result<()> {
     let mut left = bytes;
     while !left.is_empty() {
-        match poll_fn(|cx| line.poll_write(cx, left)).await? {
+        match poll_fn(|cx| Pin::new(&mut *stream).poll_write(cx, left)).await? {
             0 => return Err(io::ErrorKind::WriteZero.into()),
             n => left = &left[n..],
         }
     }
-    poll_fn(|cx| line.poll_flush(cx)).await
+    poll_fn(|cx| Pin::new(&mut *stream).poll_flush(cx)).await
 }
 
 /// Adds a message; one that can't be sent, such as one with a zero byte in its text, is not begun.

@@ -2,17 +2,10 @@
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
-use super::line::Stream;
 use super::*;
 
-impl Stream for DuplexStream {
-    fn binding(&self) -> tokio_postgres::tls::ChannelBinding {
-        tokio_postgres::tls::ChannelBinding::none()
-    }
-}
-
 /// A conversation, the other end of its stream, and what keeps the stream open.
-fn direct() -> (Direct, DuplexStream, Line) {
+fn direct() -> (Direct<DuplexStream>, DuplexStream, Line<DuplexStream>) {
     let (ours, theirs) = tokio::io::duplex(64 * 1024);
     let line = Line::new(ours);
     let mut direct = Direct::new(line.downgrade());
