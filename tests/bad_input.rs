@@ -353,7 +353,11 @@ fn a_wrong_connection_string_is_wrong_usage_and_not_repeated() {
 fn with_passwords(sandbox: &Sandbox) -> TestServer {
     let hba = sandbox.write("hba.conf", "local all postgres trust\nlocal all all scram-sha-256\n");
     let server = sandbox.server_with(Options {
-        settings: vec![("hba_file".into(), hba)],
+        settings: vec![
+            ("hba_file".into(), hba),
+            // PostgreSQL 13 keeps md5 unless it is told
+            ("password_encryption".into(), "scram-sha-256".into()),
+        ],
         ..Options::default()
     });
     server.exec("create role guest login createdb password 'rIgHt'");

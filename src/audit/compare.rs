@@ -146,10 +146,17 @@ pub fn compare(
         let is_same = now.decision == decision || holds(&now.decision) && holds(decision);
         is_same && now.level == level && now.counts.waived == waived
     };
+    // a run that has looked at nothing is inconclusive, although each of its checks was only skipped
+    let is_skipped = |remembered: &Remembered| remembered.decision == "skipped";
+    let is_blind = subjects.values().all(is_skipped);
+    let was_blind = subjects
+        .keys()
+        .all(|subject| memory.subjects.get(subject).is_some_and(is_skipped));
     let counts = sorted.counts();
     let changed = counts.new + counts.came_back + counts.fixed + counts.check_changed > 0
         || memory.last_failure.is_some()
         || gone.iter().any(|gone| gone.is_news)
+        || is_blind != was_blind
         || !subjects.iter().all(is_told);
     let used = |waiver: &Waiver| {
         compared

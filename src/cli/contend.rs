@@ -13,7 +13,7 @@ use crate::place::Place;
 use crate::report::{Report, SCHEMA};
 use crate::scenario::{self, Gate, Overrides, Plan};
 use crate::stop::Stop;
-use crate::verdict;
+use crate::verdict::{self, Terms};
 
 #[derive(Args, Debug)]
 pub(super) struct Contend {
@@ -98,6 +98,7 @@ impl Contend {
             started_at,
             duration_ms: output::millis(started.elapsed()),
             verdict,
+            terms: Terms::default(),
             server,
             race: Some(race),
             databases: Vec::new(),

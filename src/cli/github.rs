@@ -15,7 +15,7 @@ pub(super) fn is_here() -> bool {
 
 /// Gives the annotations to `out`, and the Markdown to the step summary where there is one; whether both could be written.
 pub(super) fn write(report: &Report, code: u8, out: &mut Vec<u8>) -> bool {
-    let mut result = report::write_annotations(report, code, &paths(), out);
+    let mut result = report::write_annotations(report, &paths(), out);
     let summary = std::env::var_os("GITHUB_STEP_SUMMARY").filter(|path| !path.is_empty());
     let Some(path) = summary.map(PathBuf::from) else {
         return result.is_ok();

@@ -13,7 +13,7 @@ use super::save::save;
 use super::{Output, github};
 use crate::report::{self, Paths, Report, SCHEMA, Style};
 use crate::sweep::Sweep;
-use crate::verdict::{Judged, Verdict};
+use crate::verdict::{Judged, Terms, Verdict};
 
 /// When to use colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -55,6 +55,7 @@ pub(super) async fn told(
                 reasons: vec![failure.to_string()],
                 rules: Vec::new(),
             },
+            terms: Terms::default(),
             server: Default::default(),
             race: None,
             databases: Vec::new(),
@@ -149,11 +150,11 @@ fn render(format: Format, report: &Report, code: u8, run: &str, style: Style, ou
     match format {
         Format::Text => report::write_terminal(report, style, out),
         Format::Json => report::write_json(report, out),
-        Format::Junit => report::write_junit(report, code, out),
-        Format::Tap => report::write_tap(report, code, out),
+        Format::Junit => report::write_junit(report, out),
+        Format::Tap => report::write_tap(report, out),
         Format::Sarif => report::write_sarif(report, code, &paths(), out),
         Format::Markdown => report::write_markdown(report, code, out),
-        Format::Github => report::write_annotations(report, code, &paths(), out),
+        Format::Github => report::write_annotations(report, &paths(), out),
         Format::Prometheus => report::write_prometheus(report, code, run, out),
     }
 }

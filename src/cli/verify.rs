@@ -14,7 +14,7 @@ use crate::postgres::{self, ServerFacts};
 use crate::report::{Report, SCHEMA};
 use crate::stop::Stop;
 use crate::system::System;
-use crate::verdict::{self, Judged};
+use crate::verdict::{self, Terms, Undecided};
 use crate::verify::{self, Check, Found, Named};
 
 #[derive(Args, Debug)]
@@ -24,7 +24,7 @@ pub(super) struct Verify {
     /// Warnings fail the run, too: exit code 2 instead of 1
     #[arg(long)]
     strict: bool,
-    /// What checks that could not be decided make of the exit code: 2, 1 or 0 [default: 3]
+    /// What checks that could not be decided make of the exit code, unless something is worse: 2, 1 or 0 [default: 3]
     #[arg(long, value_enum, value_name = "HOW")]
     inconclusive: Option<Inconclusive>,
     #[command(flatten)]
@@ -82,7 +82,8 @@ impl Verify {
             result => result?,
         };
         let verdict = verdict::judge_checks(&found.checks);
-        let code = self.code(verdict.outcome, stop.is_requested());
+        let interrupted = stop.is_requested();
+        let terms = self.terms(interrupted);
         let problems = found.databases.iter().filter_map(|d| d.problem.clone());
         let notes = problems
             .chain(found.databases.iter().flat_map(|d| d.notes.clone()))
@@ -94,6 +95,7 @@ impl Verify {
             started_at,
             duration_ms: output::millis(started.elapsed()),
             verdict,
+            terms,
             server: ServerFacts { throwaway, ..server },
             race: None,
             databases: found.databases,
@@ -102,17 +104,24 @@ impl Verify {
             notes,
             reproduce: Some(self.command_line()),
         };
+        let code = exit::of(report.judged(), interrupted);
         Ok(output::write(&self.output, &report, code))
     }
 
-    fn code(&self, outcome: Judged, interrupted: bool) -> u8 {
-        match (exit::of(outcome, interrupted), self.inconclusive) {
-            (exit::WARNED, _) if self.strict => exit::VIOLATED,
-            (exit::INCONCLUSIVE, Some(Inconclusive::Fail)) => exit::VIOLATED,
-            (exit::INCONCLUSIVE, Some(Inconclusive::Warn)) if self.strict => exit::VIOLATED,
-            (exit::INCONCLUSIVE, Some(Inconclusive::Warn)) => exit::WARNED,
-            (exit::INCONCLUSIVE, Some(Inconclusive::Ok)) => exit::HELD,
-            (code, _) => code,
+    /// What the flags make of the verdict; of a run that was interrupted, nothing.
+    fn terms(&self, interrupted: bool) -> Terms {
+        let undecided = match self.inconclusive {
+            None => Undecided::Inconclusive,
+            Some(Inconclusive::Fail) => Undecided::Fails,
+            Some(Inconclusive::Warn) => Undecided::Warns,
+            Some(Inconclusive::Ok) => Undecided::Passes,
+        };
+        match interrupted {
+            true => Terms::default(),
+            false => Terms {
+                strict: self.strict,
+                undecided,
+            },
         }
     }
 

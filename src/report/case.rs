@@ -5,7 +5,7 @@
 use super::escape::visible;
 use super::terminal::finding_text;
 use super::{Race, Report, RoundResult};
-use crate::verdict::{Judged, Judgement, State, check_rule};
+use crate::verdict::{Judged, Judgement, State, Undecided, check_rule};
 use crate::verify::{CheckResult, DatabaseResult, Decision};
 
 /// One thing that was judged.
@@ -20,8 +20,8 @@ pub(super) struct Case<'a> {
     pub(super) state: State,
     /// Whether breaking it is only worth a look, and doesn't fail the run all the same.
     pub(super) warning: bool,
-    /// What it makes of the run, where it could not be decided.
-    pub(super) doubt: Doubt,
+    /// What it makes of the run, where it could not be decided: flags may say.
+    pub(super) doubt: Undecided,
     /// The figure it was judged by, or why there is none.
     pub(super) measured: String,
     /// What there is to see, in lines.
@@ -30,41 +30,6 @@ pub(super) struct Case<'a> {
     pub(super) check: Option<&'a CheckResult>,
     /// The file and the line where it stands.
     pub(super) place: Option<Place<'a>>,
-}
-
-/// What it makes of a run that something could not be decided: the flags of a command may say.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Doubt {
-    /// It is inconclusive.
-    Inconclusive,
-    /// It failed.
-    Fails,
-    /// It is worth a look.
-    Warns,
-    /// It passed.
-    Passes,
-}
-
-impl Doubt {
-    /// As the exit code has it. Where something else has failed the run, that could be told from no code, and it changes nothing.
-    fn of(report: &Report, exit_code: u8) -> Doubt {
-        match (report.verdict.outcome, exit_code) {
-            (Judged::Inconclusive, 0) => Doubt::Passes,
-            (Judged::Inconclusive, 1) => Doubt::Warns,
-            (Judged::Inconclusive, 2) => Doubt::Fails,
-            _ => Doubt::Inconclusive,
-        }
-    }
-}
-
-/// What a run comes to by its exit code, which flags may have made another one than its verdict's.
-pub(super) fn judged(report: &Report, exit_code: u8) -> Judged {
-    match (report.verdict.outcome, exit_code) {
-        (Judged::Warned | Judged::Inconclusive, 2) => Judged::Failed,
-        (Judged::Inconclusive, 1) => Judged::Warned,
-        (Judged::Inconclusive, 0) => Judged::Passed,
-        (outcome, _) => outcome,
-    }
 }
 
 /// A place in a file that people write.
@@ -92,7 +57,7 @@ impl<'a> Place<'a> {
 impl Case<'_> {
     /// Whether it is why the exit code is not 0: a report is green when, and only when, that is 0.
     pub(super) fn is_red(&self) -> bool {
-        self.state == State::Broken || self.state == State::NoData && self.doubt != Doubt::Passes
+        self.state == State::Broken || self.state == State::NoData && self.doubt != Undecided::Passes
     }
 
     /// Whether there is something to say of it.
@@ -114,17 +79,16 @@ impl Case<'_> {
     }
 }
 
-/// All cases, in the order in which they were judged, as the exit code has them.
-pub(super) fn cases(report: &Report, exit_code: u8) -> Vec<Case<'_>> {
+/// All cases, in the order in which they were judged, on the terms of the exit code.
+pub(super) fn cases(report: &Report) -> Vec<Case<'_>> {
     let mut cases = match &report.race {
         Some(_) => of_race(report),
         None => of_checks(report),
     };
     cases.extend(of_run(report));
-    let warnings_fail = report.verdict.outcome == Judged::Warned && judged(report, exit_code) == Judged::Failed;
     for case in &mut cases {
-        case.doubt = Doubt::of(report, exit_code);
-        case.warning &= !warnings_fail;
+        case.doubt = report.terms.doubt();
+        case.warning &= !report.terms.strict;
     }
     // test reports tell cases apart by their names
     for i in 1..cases.len() {
@@ -218,7 +182,7 @@ fn of_run(report: &Report) -> Option<Case<'_>> {
         title: None,
         state: State::NoData,
         warning: false,
-        doubt: Doubt::Inconclusive,
+        doubt: Undecided::default(),
         measured: visible(doubts[0].lines().next().unwrap_or_default()).into_owned(),
         details: doubts.join("\n"),
         check: None,
@@ -233,7 +197,7 @@ fn of_check<'a>(rule: &Judgement, check: &'a CheckResult, when: &str) -> Case<'a
         title: Some(&check.title),
         state: state(rule),
         warning: rule.warning,
-        doubt: Doubt::Inconclusive,
+        doubt: Undecided::default(),
         measured: visible(&rule.measured).into_owned(),
         details: finding_text(check, when),
         check: Some(check),
@@ -254,7 +218,7 @@ fn of_rule<'a>(report: &'a Report, rule: &'a Judgement) -> Case<'a> {
         title: None,
         state: state(rule),
         warning: rule.warning,
-        doubt: Doubt::Inconclusive,
+        doubt: Undecided::default(),
         measured: measured(report, rule),
         details: details.join("\n"),
         check: None,
@@ -263,9 +227,9 @@ fn of_rule<'a>(report: &'a Report, rule: &'a Judgement) -> Case<'a> {
 }
 
 fn state(rule: &Judgement) -> State {
-    match rule.control {
-        Some(State::Broken) => State::Broken,
-        _ => rule.state,
+    match rule.is_broken() {
+        true => State::Broken,
+        false => rule.state,
     }
 }
 

@@ -3,10 +3,10 @@
 
 use std::io::{self, Write};
 
-use super::case::{Case, Doubt, cases};
+use super::case::{Case, cases};
 use super::escape::cut;
 use super::{Paths, Report};
-use crate::verdict::State;
+use crate::verdict::{State, Undecided};
 
 /// Characters of a message: GitHub shows 4 KiB.
 const MESSAGE_MAX: usize = 2_000;
@@ -16,8 +16,8 @@ const MESSAGE_MAX: usize = 2_000;
 ///
 /// # Errors
 /// When the writer fails.
-pub fn write(report: &Report, exit_code: u8, paths: &Paths, out: &mut impl Write) -> io::Result<()> {
-    let mut cases = cases(report, exit_code);
+pub fn write(report: &Report, paths: &Paths, out: &mut impl Write) -> io::Result<()> {
+    let mut cases = cases(report);
     cases.retain(Case::is_shown);
     cases.sort_by_key(|c| level(c).0);
     for case in &cases {
@@ -42,8 +42,8 @@ pub fn write(report: &Report, exit_code: u8, paths: &Paths, out: &mut impl Write
 fn level(case: &Case<'_>) -> (u8, &'static str) {
     match (case.state, case.warning) {
         (State::Broken, false) => (0, "error"),
-        (State::NoData, _) if matches!(case.doubt, Doubt::Inconclusive | Doubt::Fails) => (1, "error"),
-        (State::NoData, _) if case.doubt == Doubt::Warns => (2, "warning"),
+        (State::NoData, _) if matches!(case.doubt, Undecided::Inconclusive | Undecided::Fails) => (1, "error"),
+        (State::NoData, _) if case.doubt == Undecided::Warns => (2, "warning"),
         (State::Broken, true) => (2, "warning"),
         _ => (3, "notice"),
     }

@@ -8,20 +8,20 @@ use std::time::Duration;
 
 use quick_junit::{NonSuccessKind, Property, TestCase, TestCaseStatus, TestSuite};
 
-use super::case::{Case, Doubt, cases};
+use super::case::{Case, cases};
 use super::escape::visible;
 use super::{Report, Style, write_terminal};
-use crate::verdict::State;
+use crate::verdict::{State, Undecided};
 
 /// Writes the report as JUnit XML.
 ///
 /// # Errors
 /// When the writer fails.
-pub fn write(report: &Report, exit_code: u8, out: &mut impl Write) -> io::Result<()> {
+pub fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
     let mut junit = quick_junit::Report::new(format!("db-race {}", report.command));
     junit.set_time(Duration::from_millis(report.duration_ms));
     let mut suites: Vec<TestSuite> = Vec::new();
-    for case in cases(report, exit_code) {
+    for case in cases(report) {
         let at = match suites.iter().position(|s| s.name.as_str() == case.suite) {
             Some(at) => at,
             None => {
@@ -77,7 +77,7 @@ fn test_case(case: &Case<'_>) -> TestCase {
     let status = match case.state {
         State::Held | State::Pending => TestCaseStatus::success(),
         State::Broken => broken(NonSuccessKind::Failure),
-        State::NoData if matches!(case.doubt, Doubt::Fails | Doubt::Warns) => broken(NonSuccessKind::Failure),
+        State::NoData if matches!(case.doubt, Undecided::Fails | Undecided::Warns) => broken(NonSuccessKind::Failure),
         State::NoData if case.is_red() => broken(NonSuccessKind::Error),
         State::NoData | State::Skipped => {
             let mut status = TestCaseStatus::skipped();

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::case::{Case, cases, judged};
+use super::case::{Case, cases};
 use super::escape::{SHOWN_MAX, cut, value, visible};
 use super::{Report, Style, write_terminal};
 use crate::verdict::{Cause, Judged, State};
@@ -18,9 +18,9 @@ const NOTE: usize = 300;
 /// # Errors
 /// When the writer fails.
 pub fn write(report: &Report, exit_code: u8, out: &mut impl Write) -> io::Result<()> {
-    let cases = cases(report, exit_code);
+    let cases = cases(report);
     let mut page = Page::default();
-    page.push(&heading(report, exit_code));
+    page.push(&heading(report));
     page.push(&summary(report, exit_code, &cases));
     table(&mut page, report, &cases);
     let mut left = 0;
@@ -75,8 +75,8 @@ fn marked(judged: Judged) -> (&'static str, &'static str) {
     }
 }
 
-fn heading(report: &Report, exit_code: u8) -> String {
-    let (mark, word) = marked(judged(report, exit_code));
+fn heading(report: &Report) -> String {
+    let (mark, word) = marked(report.judged());
     let what = match &report.race {
         Some(race) => format!(" {}: {}", text(&race.scenario), text(&race.title)),
         None => String::new(),
@@ -86,7 +86,7 @@ fn heading(report: &Report, exit_code: u8) -> String {
 
 fn summary(report: &Report, exit_code: u8, cases: &[Case<'_>]) -> String {
     let mut lines = Vec::new();
-    if judged(report, exit_code) != report.verdict.outcome {
+    if report.judged() != report.verdict.outcome {
         let (_, verdict) = marked(report.verdict.outcome);
         lines.push(format!(
             "The verdict is {verdict}; the run's flags make it exit code {exit_code}."

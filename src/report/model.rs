@@ -9,7 +9,7 @@ use crate::audit::AuditResult;
 use crate::outcome::Outcomes;
 use crate::postgres::ServerFacts;
 use crate::system::BugKind;
-use crate::verdict::Verdict;
+use crate::verdict::{Judged, Terms, Verdict};
 use crate::verify::{CheckResult, DatabaseResult};
 use crate::watch::{Deadlock, LockWaits};
 
@@ -31,6 +31,9 @@ pub struct Report {
     pub duration_ms: u64,
     /// What it comes to.
     pub verdict: Verdict,
+    /// What the command's flags make of that; the forms that are red or green follow.
+    #[serde(skip)]
+    pub terms: Terms,
     /// Where it ran.
     pub server: ServerFacts,
     /// What was raced (`contend`).
@@ -45,6 +48,13 @@ pub struct Report {
     pub notes: Vec<String>,
     /// The command that does the same again.
     pub reproduce: Option<String>,
+}
+
+impl Report {
+    /// What it comes to with the command's flags, as the exit code has it.
+    pub fn judged(&self) -> Judged {
+        self.terms.judged(&self.verdict)
+    }
 }
 
 /// What was raced, and what was measured.

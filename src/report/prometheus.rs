@@ -50,7 +50,7 @@ const PERCENTILES: [(f64, &str); 4] = [(50.0, "50"), (90.0, "90"), (95.0, "95"),
 pub fn write(report: &Report, exit_code: u8, run: &str, out: &mut impl Write) -> io::Result<()> {
     let mut metrics = Metrics::new(run);
     of_run(&mut metrics, report, exit_code);
-    for case in cases(report, exit_code) {
+    for case in cases(report) {
         if let Some(check) = case.check {
             let on = match report.race {
                 Some(_) => String::new(),

@@ -10,10 +10,10 @@ use std::io::{self, Write};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::case::{Case, Doubt, cases, database};
+use super::case::{Case, cases, database};
 use super::escape::{value, visible};
 use super::{Paths, Report};
-use crate::verdict::State;
+use crate::verdict::{State, Undecided};
 use crate::verify::{CheckResult, Finding};
 
 /// Writes the report as a SARIF log of one run.
@@ -21,7 +21,7 @@ use crate::verify::{CheckResult, Finding};
 /// # Errors
 /// When the writer fails.
 pub fn write(report: &Report, exit_code: u8, paths: &Paths, out: &mut impl Write) -> io::Result<()> {
-    let cases = cases(report, exit_code);
+    let cases = cases(report);
     let mut rules: BTreeMap<String, Value> = BTreeMap::new();
     let mut results = Vec::new();
     let mut notifications = Vec::new();
@@ -108,9 +108,9 @@ fn level(case: &Case<'_>) -> &'static str {
 /// How a notification of what could not be decided is.
 fn doubt(case: &Case<'_>) -> &'static str {
     match case.doubt {
-        Doubt::Inconclusive | Doubt::Fails => "error",
-        Doubt::Warns => "warning",
-        Doubt::Passes => "note",
+        Undecided::Inconclusive | Undecided::Fails => "error",
+        Undecided::Warns => "warning",
+        Undecided::Passes => "note",
     }
 }
 

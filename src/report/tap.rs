@@ -12,8 +12,8 @@ use crate::verdict::State;
 ///
 /// # Errors
 /// When the writer fails.
-pub fn write(report: &Report, exit_code: u8, out: &mut impl Write) -> io::Result<()> {
-    let cases = cases(report, exit_code);
+pub fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
+    let cases = cases(report);
     writeln!(out, "TAP version 14\n1..{}", cases.len())?;
     for (i, case) in cases.iter().enumerate() {
         let ok = if case.is_red() { "not ok" } else { "ok" };

@@ -55,6 +55,7 @@ fn two_shards() -> Report {
         started_at: "2026-01-02T03:04:05Z".into(),
         duration_ms: 1_500,
         verdict: verdict::judge_checks(&checks),
+        terms: Default::default(),
         server: Default::default(),
         race: None,
         databases: vec![database("shard1", false), database("shard2", true)],
@@ -113,7 +114,7 @@ fn people_see_which_database_and_what_is_pending() {
 #[test]
 fn programs_see_each_database_for_itself() {
     let report = two_shards();
-    let junit = text(|out| write_junit(&report, 1, out));
+    let junit = text(|out| write_junit(&report, out));
     shows(
         &junit,
         &[
@@ -124,7 +125,7 @@ fn programs_see_each_database_for_itself() {
             r#"type="warn">t.a: 2 rows"#,
         ],
     );
-    let tap = text(|out| write_tap(&report, 1, out));
+    let tap = text(|out| write_tap(&report, out));
     shows(
         &tap,
         &[
@@ -174,7 +175,7 @@ fn the_same_row_is_another_alert_in_another_database_and_pending_is_none() {
 
 #[test]
 fn annotations_name_the_database_and_what_is_pending_is_a_notice() {
-    let annotations = text(|out| write_annotations(&two_shards(), 1, &Paths::default(), out));
+    let annotations = text(|out| write_annotations(&two_shards(), &Paths::default(), out));
     let lines: Vec<&str> = annotations.lines().collect();
     assert_eq!(lines.len(), 2);
     shows(

@@ -1,6 +1,7 @@
 //! Rules + measurements -> a verdict, with the figures it was judged by. Pure.
 
 mod figure;
+mod terms;
 
 use serde::Serialize;
 
@@ -11,6 +12,7 @@ use crate::verify::{CheckResult, Decision, Severity};
 use figure::{Figured, figure_check, figure_count, figure_time, worst};
 
 pub use figure::{name_key, show_time};
+pub use terms::{Terms, Undecided};
 
 /// What a run comes to.
 #[derive(Clone, Debug, Serialize)]
@@ -72,6 +74,13 @@ pub struct Judgement {
     pub control_measured: Option<String>,
     /// Whether breaking it is only worth a look.
     pub warning: bool,
+}
+
+impl Judgement {
+    /// Whether it was broken in a round, or in the control.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.state == State::Broken || self.control == Some(State::Broken)
+    }
 }
 
 /// How a rule came out.
@@ -169,16 +178,32 @@ pub fn judge_checks(checks: &[CheckResult]) -> Verdict {
         })
         .collect();
     let mut doubts = Vec::new();
-    if checks.iter().all(|c| c.decision == Decision::Skipped) {
-        doubts.push("no data: no check was run".into());
-    }
+    doubts.extend(nothing_looked_at(checks));
     verdict(judgements, doubts, false)
+}
+
+/// Why a run of which every check was skipped has not passed, and what to do about it.
+fn nothing_looked_at(checks: &[CheckResult]) -> Option<String> {
+    if checks.iter().any(|check| check.decision != Decision::Skipped) {
+        return None;
+    }
+    let none = "no data: no check was run";
+    let Some(first) = checks.first() else {
+        return Some(none.into());
+    };
+    let why = format!("{}: {}", first.id, first.reason.as_deref().unwrap_or("no reason given"));
+    let all = match checks.len() {
+        1 => format!("the only one was skipped ({why})"),
+        n => format!("all {n} were skipped (the first one is {why})"),
+    };
+    let remedy = "run them on a database that they are for, or correct their `requires`, `run_on`, map or suite.toml";
+    Some(format!("{none}, {all}; {remedy}"))
 }
 
 fn verdict(judgements: Vec<Judgement>, mut doubts: Vec<String>, interrupted: bool) -> Verdict {
     let in_race = |j: &&Judgement| j.state == State::Broken;
     let in_control = |j: &&Judgement| j.control == Some(State::Broken);
-    let broken: Vec<&Judgement> = judgements.iter().filter(|j| in_race(j) || in_control(j)).collect();
+    let broken: Vec<&Judgement> = judgements.iter().filter(|j| j.is_broken()).collect();
     let serious = || broken.iter().copied().filter(|j| !j.warning);
     for rule in judgements.iter().filter(|j| j.state == State::NoData) {
         doubts.push(format!("{}: {}", rule.rule, rule.measured));

@@ -275,6 +275,66 @@ fn checks_weigh_by_severity_and_doubt_lies_between() {
 }
 
 #[test]
+fn flags_rank_warnings_and_doubts_beside_all_else() {
+    use Decision::{CouldNotDecide, Held, Violated};
+    use Judged::{Failed, Inconclusive, Passed, Warned};
+    let ok = || check("a", Held, Severity::Error);
+    let warn = || check("b", Violated, Severity::Warn);
+    let doubt = || check("c", CouldNotDecide, Severity::Error);
+    let broken = || check("d", Violated, Severity::Error);
+    let as_told = [
+        Undecided::Inconclusive,
+        Undecided::Fails,
+        Undecided::Warns,
+        Undecided::Passes,
+    ];
+    for (checks, mild, strict) in [
+        (vec![ok()], [Passed; 4], [Passed; 4]),
+        (vec![ok(), warn()], [Warned; 4], [Failed; 4]),
+        (
+            vec![ok(), doubt()],
+            [Inconclusive, Failed, Warned, Passed],
+            [Inconclusive, Failed, Failed, Passed],
+        ),
+        (
+            vec![warn(), doubt()],
+            [Inconclusive, Failed, Warned, Warned],
+            [Failed; 4],
+        ),
+        (vec![broken(), warn(), doubt()], [Failed; 4], [Failed; 4]),
+    ] {
+        let verdict = judge_checks(&checks);
+        for (strict, all) in [(false, mild), (true, strict)] {
+            for (undecided, judged) in as_told.into_iter().zip(all) {
+                let terms = Terms { strict, undecided };
+                assert_eq!(terms.judged(&verdict), judged, "{terms:?} of {:?}", verdict.reasons);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_run_that_has_looked_at_nothing_has_not_passed_and_says_why() {
+    let skipped = |id: &str, why: &str| CheckResult {
+        reason: Some(why.into()),
+        ..check(id, Decision::Skipped, Severity::Error)
+    };
+    let two = [skipped("a", "there is no relation x"), skipped("b", "left out")];
+    let verdict = judge_checks(&two);
+    assert_eq!(verdict.outcome, Judged::Inconclusive);
+    let [why] = verdict.reasons.as_slice() else {
+        panic!("{:?}", verdict.reasons)
+    };
+    assert!(
+        why.contains("all 2 were skipped (the first one is a: there is no relation x)"),
+        "{why}"
+    );
+    assert_eq!(judge_checks(&[]).outcome, Judged::Inconclusive);
+    let one_held = [skipped("a", "left out"), check("b", Decision::Held, Severity::Error)];
+    assert_eq!(judge_checks(&one_held).outcome, Judged::Passed);
+}
+
+#[test]
 fn times_are_shown_with_three_figures() {
     let show = |us| show_time(std::time::Duration::from_micros(us));
     assert_eq!(

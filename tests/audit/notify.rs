@@ -210,3 +210,31 @@ fn cron_is_told_when_something_changed_and_sees_nothing_otherwise() {
     let held = shop.audit("--notify-on violation").exits(0);
     assert_eq!((held.stdout.as_str(), held.stderr.as_str()), ("", ""));
 }
+
+#[test]
+fn a_run_that_has_looked_at_nothing_is_told_once_and_so_is_its_end() {
+    let shop = Shop::new();
+    let receiver = Receiver::start(Manner::Answer(200));
+    let audit = |code: i32| {
+        let flags = format!("--notify-on change --webhook {}", receiver.url);
+        shop.audit(&flags).exits(code)
+    };
+    let silent = |code: i32| assert_eq!(audit(code).stdout, "");
+    silent(0);
+    shop.check("stock", "-- run_on = \"standby\"\n", crate::STOCK);
+    let why = "no data: no check was run, the only one was skipped (shop.stock: ";
+    audit(3).shows(&["INCONCLUSIVE  0 checks, 1 skipped,", why]);
+    silent(3);
+    shop.check("stock", "", crate::STOCK);
+    audit(0).shows(&["PASSED  1 check on"]);
+    silent(0);
+    let bodies = receiver.requests();
+    let bodies: Vec<Value> = bodies.iter().map(|r| serde_json::from_str(&r.body).unwrap()).collect();
+    let outcomes: Vec<&Value> = bodies.iter().map(|body| &body["outcome"]).collect();
+    assert_eq!(outcomes, ["inconclusive", "passed"]);
+    let problems = bodies[0]["problems"].as_array().unwrap();
+    assert!(
+        problems.len() == 1 && problems[0].as_str().unwrap().starts_with(why),
+        "{problems:?}"
+    );
+}

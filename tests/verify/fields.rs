@@ -321,8 +321,23 @@ fn a_check_that_is_not_for_this_database_is_skipped_with_the_reason() {
     assert_eq!(of(&report, "wrong_predicate")["decision"], "could_not_decide");
     // nothing was looked at, so nothing has held
     write(&sandbox, &checks[..1]);
-    let run = sandbox.run(&format!("verify checks --url {}", server.url())).exits(3);
-    run.shows(&["no check was run", "skipped"]);
+    let url = server.url();
+    let one = sandbox.run(&format!("verify checks --url {url}")).exits(3);
+    one.shows(&[
+        "INCONCLUSIVE  0 checks, 1 skipped,",
+        "no check was run, the only one was",
+    ]);
+    write(&sandbox, &checks[..3]);
+    let all = sandbox.run(&format!("verify checks --url {url}")).exits(3);
+    all.shows(&[
+        "no data: no check was run, all 3 were skipped (the first one is",
+        "correct their `requires`, `run_on`, map or suite.toml",
+    ]);
+    // the flag speaks of all that is inconclusive
+    for (how, code) in [("fail", 2), ("warn", 1), ("ok", 0)] {
+        let words = format!("verify checks --url {url} --inconclusive {how}");
+        sandbox.run(&words).exits(code).shows(&["INCONCLUSIVE"]);
+    }
 }
 
 #[test]

@@ -304,6 +304,8 @@ fn the_exit_code_can_be_stricter_or_milder() {
     sandbox.write("warns/a.sql", &check("a", "-- severity = \"warn\"\n", "select 1 as id"));
     sandbox.write("breaks/a.sql", &check("a", "", "select 1 / 0 as id"));
     sandbox.write("fails/a.sql", &check("a", "", "select 1 as id"));
+    sandbox.write("both/w.sql", &check("w", "-- severity = \"warn\"\n", "select 1 as id"));
+    sandbox.write("both/b.sql", &check("b", "", "select 1 / 0 as id"));
     for (folder, flags, code) in [
         ("warns", "", 1),
         ("warns", "--strict", 2),
@@ -313,6 +315,13 @@ fn the_exit_code_can_be_stricter_or_milder() {
         ("breaks", "--inconclusive ok", 0),
         ("breaks", "--inconclusive warn --strict", 2),
         ("fails", "--inconclusive ok", 2),
+        ("both", "", 3),
+        ("both", "--strict", 2),
+        ("both", "--inconclusive fail", 2),
+        ("both", "--inconclusive warn", 1),
+        ("both", "--inconclusive ok", 1),
+        ("both", "--inconclusive warn --strict", 2),
+        ("both", "--inconclusive ok --strict", 2),
     ] {
         sandbox
             .run(&format!("verify {folder} --url {} {flags}", server.url()))

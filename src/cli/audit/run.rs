@@ -17,7 +17,7 @@ use crate::cli::verify::{server, shown};
 use crate::postgres::ServerFacts;
 use crate::report::{Report, SCHEMA};
 use crate::stop::Stop;
-use crate::verdict::{self, Judged};
+use crate::verdict::{self, Judged, Terms};
 use crate::verify::{self, Check, CheckResult, DatabaseResult, Decision, Named, Options};
 
 /// What a run has so far, for when it breaks off.
@@ -190,6 +190,7 @@ impl Audit {
             started_at: begun.started_at.to_string(),
             duration_ms,
             verdict,
+            terms: Terms::default(),
             server: seen.server,
             race: None,
             databases: seen.databases,

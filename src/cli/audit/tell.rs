@@ -125,6 +125,14 @@ impl Tell {
         let reason = |reason: &Option<String>| reason.clone().unwrap_or_else(|| "no reason given".into());
         let mut problems: Vec<String> = ended.failure.iter().map(ToString::to_string).collect();
         problems.extend(undecided.map(|check| format!("{} could not be decided: {}", check.id, reason(&check.reason))));
+        // where every check was skipped, the verdict says so
+        let has_none = |report: &&Report| report.checks.iter().all(|check| check.decision == Decision::Skipped);
+        problems.extend(
+            report
+                .filter(has_none)
+                .into_iter()
+                .flat_map(|r| r.verdict.reasons.clone()),
+        );
         let gone = report.and_then(|report| report.audit.as_ref()).map(|audit| &audit.gone);
         let gone = gone.into_iter().flatten().filter(|gone| gone.is_news);
         problems.extend(gone.map(|gone| {
