@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::arrivals::Arrivals;
 use super::board::{Activity, Board};
-use super::draw::{TextRow, draw, kept, values};
+use super::draw::{Drawn, TextRow, Ticket, Values, draw, kept, values};
 use super::ending::Ending;
 use super::prepare::Prepared;
 use super::tally::Tally;
@@ -110,22 +110,34 @@ impl Arena {
         self.leaked.lock().unwrap_or_else(PoisonError::into_inner).push(lease);
     }
 
-    /// The values of an activity's `$1`, `$2`, ...
-    fn values(&self, group: usize, activity: &Activity) -> TextRow {
-        if let Some(values) = &activity.values {
-            return values.to_vec();
-        }
+    /// What an attempt draws, each time the same.
+    pub(crate) fn draw(&self, ticket: Ticket) -> Drawn {
         let pick = self.plan.keys.as_ref().map_or(Pick::Hot, |k| k.pick);
-        let drawn = draw(
-            self.plan.seed,
-            activity.ticket,
-            self.keys.len(),
-            pick,
-            &self.plan.params,
-        );
-        let origins = &self.prepared.origins[group][activity.step as usize];
-        // none of them is a result
-        kept(&values(activity.ticket, &drawn, &self.keys, &[], origins).unwrap_or_default())
+        draw(self.plan.seed, ticket, self.keys.len(), pick, &self.plan.params)
+    }
+
+    /// The values of a step's parameters; none where an earlier step has not returned one.
+    pub(crate) fn values<'a>(
+        &'a self,
+        group: usize,
+        step: usize,
+        ticket: Ticket,
+        drawn: &'a Drawn,
+        results: &'a [Option<TextRow>],
+    ) -> Values<'a> {
+        let origins = &self.prepared.origins[group][step];
+        values(ticket, drawn, &self.keys, results, origins).unwrap_or_default()
+    }
+
+    /// The values of an activity's `$1`, `$2`, ...
+    fn values_then(&self, group: usize, activity: &Activity) -> TextRow {
+        match &activity.values {
+            Some(values) => values.to_vec(),
+            None => {
+                let drawn = self.draw(activity.ticket);
+                kept(&self.values(group, activity.step as usize, activity.ticket, &drawn, &[]))
+            }
+        }
     }
 
     /// The cycle as the victim's error and the board show it, now.
@@ -157,7 +169,7 @@ impl Arena {
                     .names
                     .iter()
                     .cloned()
-                    .zip(self.values(seat.group, activity))
+                    .zip(self.values_then(seat.group, activity))
                     .collect();
             });
         }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use rand::RngExt;
 
 use super::call::Limits;
-use super::draw::{Drawn, Ticket, draw};
+use super::draw::{Ticket, key};
 use super::ending::Ending;
 use super::session::{Pass, Session};
 use super::tally::Entry;
@@ -58,7 +58,7 @@ impl Session<'_> {
         let arena = self.arena;
         let plan = &arena.plan;
         let pick = plan.keys.as_ref().map_or(Pick::Hot, |k| k.pick);
-        let drawn = draw(plan.seed, pass.ticket, arena.keys.len(), pick, &plan.params);
+        let key = key(plan.seed, pass.ticket, arena.keys.len(), pick);
         let began = Instant::now();
         let mut course = Course {
             ticket: pass.ticket,
@@ -66,13 +66,13 @@ impl Session<'_> {
             held: Duration::ZERO,
             until: pass.until,
             in_flight: false,
-            key: drawn.key,
+            key,
         };
         let mut tries = 0;
         let mut try_began = began;
         let tried = loop {
             tries += 1;
-            let tried = self.attempt_once(&drawn, &mut course, tries == 1).await;
+            let tried = self.attempt_once(&mut course, tries == 1).await;
             let Tried::Ended(ending) = &tried else { break tried };
             match self.retry_after(ending, tries, &course) {
                 Some(backoff) => {
@@ -99,7 +99,7 @@ impl Session<'_> {
         let entry = Entry {
             group: self.chair.group,
             ticket: pass.ticket,
-            key: drawn.key,
+            key,
             outcome: ending.outcome(),
         };
         self.answered_at = (entry.outcome == Outcome::Accepted).then_some(over);
@@ -136,7 +136,7 @@ impl Session<'_> {
         in_time.then_some(backoff)
     }
 
-    async fn attempt_once(&mut self, drawn: &Drawn, course: &mut Course, first: bool) -> Tried {
+    async fn attempt_once(&mut self, course: &mut Course, first: bool) -> Tried {
         let mut lease = match self.connection(course).await {
             Some(Ok(lease)) => lease,
             Some(Err(error)) => return Box::pin(self.refused(error)).await,
@@ -147,7 +147,7 @@ impl Session<'_> {
             return Tried::Interrupted;
         }
         let mut answered = std::mem::take(&mut self.answered);
-        let tried = self.transaction(drawn, course, first, &mut lease, &mut answered).await;
+        let tried = self.transaction(course, first, &mut lease, &mut answered).await;
         let lost = match &tried {
             Tried::Ended(ending) if ending.outcome() == Outcome::InDoubt => true,
             // whoever takes it next looks again

@@ -65,12 +65,7 @@ pub(crate) fn generator(seed: u64, round: u32, session: u32, iteration: u32) -> 
 
 /// Draws. The same seed, round, session and iteration draw the same, in whatever order the sessions come.
 pub(crate) fn draw(seed: u64, ticket: Ticket, keys: usize, pick: Pick, params: &[Param]) -> Drawn {
-    let in_turn = match pick {
-        _ if keys == 0 => Some(None),
-        Pick::Hot => Some(Some(0)),
-        Pick::RoundRobin => Some(Some((ticket.number as usize + ticket.iteration as usize - 2) % keys)),
-        Pick::Random => None,
-    };
+    let in_turn = in_turn(ticket, keys, pick);
     if let (Some(key), []) = (in_turn, params) {
         return Drawn {
             key,
@@ -87,6 +82,29 @@ pub(crate) fn draw(seed: u64, ticket: Ticket, keys: usize, pick: Pick, params: &
         })
         .collect();
     Drawn { key, params }
+}
+
+/// The key alone.
+pub(crate) fn key(seed: u64, ticket: Ticket, keys: usize, pick: Pick) -> Option<usize> {
+    in_turn(ticket, keys, pick).unwrap_or_else(|| draw(seed, ticket, keys, pick, &[]).key)
+}
+
+/// The key, where chance has no part in it.
+fn in_turn(ticket: Ticket, keys: usize, pick: Pick) -> Option<Option<usize>> {
+    match pick {
+        _ if keys == 0 => Some(None),
+        Pick::Hot => Some(Some(0)),
+        Pick::RoundRobin => Some(Some((ticket.number as usize + ticket.iteration as usize - 2) % keys)),
+        Pick::Random => None,
+    }
+}
+
+/// The step whose missing row would provide a value.
+pub(crate) fn missing(results: &[Option<TextRow>], origins: &[Origin]) -> Option<usize> {
+    origins.iter().find_map(|origin| match origin {
+        Origin::Result { step, .. } if results[*step].is_none() => Some(*step),
+        _ => None,
+    })
 }
 
 /// The values of `$1`, `$2`, ...; or the index of the step whose missing row would provide one.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 use super::attempt::{Answered, Course, Tried};
 use super::board::Activity;
 use super::call::within;
-use super::draw::{Drawn, Origin, TextRow, Ticket, Values, kept, values};
+use super::draw::{Origin, TextRow, Ticket, Values, kept, missing};
 use super::ending::Ending;
 use super::session::Session;
 use crate::outcome::Outcome;
@@ -24,7 +24,6 @@ const WAIT_MIN: Duration = Duration::from_millis(2);
 impl Session<'_> {
     pub(super) async fn steps(
         &mut self,
-        drawn: &Drawn,
         course: &mut Course,
         first: bool,
         lease: &mut Lease,
@@ -45,24 +44,21 @@ impl Session<'_> {
                 }
             }
             let origins = &arena.prepared.origins[self.chair.group][i];
-            let values = match values(course.ticket, drawn, &arena.keys, &results, origins) {
-                Ok(values) => values,
-                Err(from) => {
-                    let earlier = &self.group.steps[from].name;
-                    let message = format!("`{}` needs a result of `{earlier}`, which returned no row", step.name);
-                    let ending = Ending::local(Outcome::Error, message);
-                    answered.push(Answered::unsent(i, ending.clone()));
-                    return Tried::Ended(ending);
-                }
-            };
+            if let Some(from) = missing(&results, origins) {
+                let earlier = &self.group.steps[from].name;
+                let message = format!("`{}` needs a result of `{earlier}`, which returned no row", step.name);
+                let ending = Ending::local(Outcome::Error, message);
+                answered.push(Answered::unsent(i, ending.clone()));
+                return Tried::Ended(ending);
+            }
             // in a transaction only the first step can be held: a later one may hold what the gate wants
             let gated = first && (i == 0 || self.group.transaction.is_none());
             let run = match step.second_connection {
-                true => match Box::pin(self.step_on_second(course, i, step, values, gated)).await {
+                true => match Box::pin(self.step_on_second(course, i, step, &results, gated)).await {
                     Ok(run) => run,
                     Err(error) => return Box::pin(self.refused(error)).await,
                 },
-                false => self.step(course, i, step, lease, values, gated).await,
+                false => self.step(course, i, step, lease, &results, gated).await,
             };
             let Some((answer, row)) = run else {
                 return Tried::Interrupted;
@@ -88,7 +84,7 @@ impl Session<'_> {
         course: &mut Course,
         index: usize,
         step: &Step,
-        values: Values<'_>,
+        results: &[Option<TextRow>],
         gated: bool,
     ) -> Result<Option<(Answered, Option<TextRow>)>, AcquireError> {
         self.arena.board.queued_again(self.seat);
@@ -98,7 +94,7 @@ impl Session<'_> {
         let mut second = second?;
         self.arena.board.took(self.seat, second.pid);
         let run = match self.settings(&mut second).await {
-            Ok(()) => self.step(course, index, step, &mut second, values, gated).await,
+            Ok(()) => self.step(course, index, step, &mut second, results, gated).await,
             Err(ending) => Some((Answered::unsent(index, ending), None)),
         };
         drop(second);
@@ -113,7 +109,7 @@ impl Session<'_> {
         index: usize,
         step: &Step,
         lease: &mut Lease,
-        values: Values<'_>,
+        results: &[Option<TextRow>],
         gated: bool,
     ) -> Option<(Answered, Option<TextRow>)> {
         let arena = self.arena;
@@ -139,11 +135,14 @@ impl Session<'_> {
             course.in_flight = true;
             arena.tally().meetings.begin(course.key);
         }
-        self.begin(course.ticket, lease.pid, index, &values, sent);
         let limits = self.limits(course, step.timeout, sent);
         let captures = arena.prepared.captures[self.chair.group][index];
+        let pid = lease.pid;
         let (mut talk, loan) = lease.talk();
         let answer = if starts {
+            let drawn = arena.draw(course.ticket);
+            let values = arena.values(self.chair.group, index, course.ticket, &drawn, results);
+            self.begin(course.ticket, pid, index, &values, sent);
             // the call follows the lock with no round trip between
             let both = Box::pin(async {
                 let key = [Some(arena.start_key.to_string().into())];
@@ -159,7 +158,14 @@ impl Session<'_> {
             });
             within(&mut self.alarm, loan, both, &step.reject, limits, wave.as_deref()).await
         } else {
-            let run = talk.run(at, &values, captures);
+            // what was drawn is let go before the wait, and drawn again if anybody asks: freed later, it would have left the cache
+            let bound = {
+                let drawn = arena.draw(course.ticket);
+                let values = arena.values(self.chair.group, index, course.ticket, &drawn, results);
+                self.begin(course.ticket, pid, index, &values, sent);
+                talk.bind(at, &values)
+            };
+            let run = async { talk.execute(bound?, captures).await };
             within(&mut self.alarm, loan, run, &step.reject, limits, wave.as_deref()).await
         };
         let ended = Instant::now();

@@ -4,7 +4,6 @@ use std::time::{Duration, Instant};
 
 use super::attempt::{Answered, Course, Tried};
 use super::call::{Limits, within};
-use super::draw::Drawn;
 use super::ending::Ending;
 use super::prepare::COMMIT;
 use super::session::Session;
@@ -19,7 +18,6 @@ impl Session<'_> {
     /// The steps, within a transaction where the group has one.
     pub(super) async fn transaction(
         &mut self,
-        drawn: &Drawn,
         course: &mut Course,
         first: bool,
         lease: &mut Lease,
@@ -29,13 +27,13 @@ impl Session<'_> {
             return self.not_begun(ending);
         }
         let Some(begin) = &self.arena.prepared.begin[self.chair.group] else {
-            return self.steps(drawn, course, first, lease, answered).await;
+            return self.steps(course, first, lease, answered).await;
         };
         let (number, sql) = begin;
         if let Err(ending) = self.control(course, lease, *number, sql, &[]).await {
             return self.not_begun(ending);
         }
-        let tried = self.steps(drawn, course, first, lease, answered).await;
+        let tried = self.steps(course, first, lease, answered).await;
         match &tried {
             Tried::Ended(ending) if ending.outcome() == Outcome::Accepted => self.commit(course, lease).await,
             Tried::Ended(ending) if ending.outcome() == Outcome::InDoubt => tried,

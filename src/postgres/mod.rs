@@ -20,7 +20,7 @@ mod tls;
 mod wire;
 
 pub use connect::{ConnectError, Connection, Target, explain, lost};
-pub use direct::{Failure, Fields, TextRow};
+pub use direct::{Bound, Failure, Fields, TextRow};
 pub use facts::{ServerFacts, facts};
 pub(crate) use facts::{deadlocks, deadlocks_since, free_connections};
 pub(crate) use interrupt::{Cancel, interruptible};

@@ -14,7 +14,7 @@ use tokio_postgres::{Client, Config, Error};
 
 use super::connect::carried;
 use super::dial::Trouble;
-use super::direct::{Direct, Failure, TextRow, WeakLine};
+use super::direct::{Bound, Direct, Failure, TextRow, WeakLine};
 use super::{Cancel, ConnectError, Notices, Target, explain, simple};
 
 /// A deadpool-postgres pool that also knows each of its connections.
@@ -309,6 +309,24 @@ impl Talk<'_> {
         wants_row: bool,
     ) -> Result<Option<TextRow>, Failure> {
         let answer = self.direct.run(number, values, wants_row).await;
+        self.note();
+        answer
+    }
+
+    /// A prepared statement with its values.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub fn bind(&self, number: usize, values: &[Option<Cow<'_, str>>]) -> Result<Bound, Failure> {
+        self.direct.bound(number, values)
+    }
+
+    /// Runs what was bound. Its first row, where that is wanted.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub async fn execute(&mut self, bound: Bound, wants_row: bool) -> Result<Option<TextRow>, Failure> {
+        let answer = self.direct.execute(bound, wants_row).await;
         self.note();
         answer
     }

@@ -57,9 +57,25 @@ pub(super) struct Direct<S = Wire> {
     was_rolled_back: bool,
     /// Why nothing more can be sent.
     broken: Option<Box<Failure>>,
-    /// What the server says aside.
-    heard: Vec<Fields>,
+    /// What the server says aside; none while it says nothing.
+    heard: Option<Box<Heard>>,
 }
+
+/// What a server has said aside.
+#[derive(Debug, Default)]
+struct Heard(Vec<Fields>);
+
+impl Heard {
+    fn push(&mut self, said: Fields) {
+        if self.0.len() < HEARD_MAX {
+            self.0.push(said);
+        }
+    }
+}
+
+/// What is ready to be sent on the connection that it was made for.
+#[derive(Debug)]
+pub struct Bound(Scratch);
 
 /// An answer, up to `ReadyForQuery`.
 #[derive(Default)]
@@ -86,7 +102,7 @@ impl<S> Direct<S> {
             is_asked: false,
             was_rolled_back: false,
             broken: None,
-            heard: Vec::new(),
+            heard: None,
         }
     }
 
@@ -117,7 +133,7 @@ impl<S> Direct<S> {
 
     /// What the server said aside since it was asked last.
     pub(super) fn heard(&mut self) -> impl Iterator<Item = Fields> {
-        self.heard.drain(..)
+        self.heard.take().into_iter().flat_map(|heard| heard.0)
     }
 
     /// Whether the last statement's answer was `ROLLBACK`: a COMMIT in an aborted transaction ends so, without an error.
@@ -159,9 +175,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Direct<S> {
         values: &[Option<Cow<'_, str>>],
         wants_row: bool,
     ) -> Result<Option<TextRow>, Failure> {
+        let bound = self.bound(number, values)?;
+        self.execute(bound, wants_row).await
+    }
+
+    /// A prepared statement with its values, ready to be sent.
+    pub(super) fn bound(&self, number: usize, values: &[Option<Cow<'_, str>>]) -> Result<Bound, Failure> {
         let mut out = Scratch::take();
         self.bind(&mut out, number, values)?;
-        self.ask(out, wants_row).await
+        Ok(Bound(out))
+    }
+
+    /// Sends it; its first row, where that is wanted.
+    pub(super) async fn execute(&mut self, bound: Bound, wants_row: bool) -> Result<Option<TextRow>, Failure> {
+        self.ask(bound.0, wants_row).await
     }
 
     /// Runs two prepared statements, each in a transaction of its own, sent at once: the second one starts when the first is done,
@@ -308,7 +335,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Direct<S> {
                 }
                 answer.error.get_or_insert(fields);
             }
-            b'N' if self.heard.len() < HEARD_MAX => self.heard.push(Fields::parse(body)),
+            b'N' => self.heard.get_or_insert_default().push(Fields::parse(body)),
             // COPY ... FROM STDIN: there is nothing to copy. What was sent behind it was skipped, Sync included
             b'G' => {
                 let mut out = Scratch::take();
