@@ -14,12 +14,14 @@ pub(super) struct BackendState {
     pub(super) statement: Option<SystemTime>,
 }
 
-/// Other sessions of this database. The function is asked, not the view, which joins it with two tables.
+/// Other sessions of this database, those of which there is something to say. The function is asked, not the view, which joins it with
+/// two tables.
 pub(super) const ACTIVITY: &str = "\
 select pid, starts_with(state, 'idle in transaction'), wait_event_type = 'Lock', query_start
 from pg_catalog.pg_stat_get_activity(null)
 where datid = (select oid from pg_catalog.pg_database where datname = current_database())
-  and pid <> pg_catalog.pg_backend_pid()";
+  and pid <> pg_catalog.pg_backend_pid()
+  and (starts_with(state, 'idle in transaction') or wait_event_type = 'Lock')";
 
 /// A row of [`ACTIVITY`].
 pub(super) fn read(row: &Row) -> (i32, BackendState) {

@@ -76,6 +76,8 @@ impl Wait {
     }
 
     pub(super) fn go_on(&mut self, stand: Stand) {
+        // one that began just before a sample may be seen without its statement
+        self.statement = self.statement.or(stand.statement);
         let Some(last) = self.segments.last_mut() else { return };
         // a chain that was cut while it was read says nothing new of its end
         if stand.root == Root::Gone || (stand.root, stand.idle) == (last.root, last.idle) {
