@@ -4,6 +4,7 @@
 //!
 //! - `psql -f` one after another, a process each, as a script of checks does it; and one psql with all of the files, which costs no
 //!   connections but gives no result by check;
+//! - two `psql -f` side by side, which is what the machine's cores are worth for these checks;
 //! - `db-race verify`, with the longest check, as it tells itself.
 #![allow(
     clippy::print_stdout,
@@ -14,6 +15,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use db_race::postgres::server::{Options, Server};
@@ -149,6 +152,20 @@ impl Bench {
         assert!(status.success(), "{status}");
     }
 
+    /// Two at a time, each with whatever file is next.
+    fn two_psql(&self, files: &[&Path]) {
+        let next = AtomicUsize::new(0);
+        let work = || {
+            while let Some(file) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
+                self.psql(&[], &[file]);
+            }
+        };
+        thread::scope(|scope| {
+            scope.spawn(work);
+            work();
+        });
+    }
+
     /// How long it took, and the longest check.
     fn verify(&self, files: &[PathBuf]) -> (Duration, f64) {
         let started = Instant::now();
@@ -195,10 +212,16 @@ impl Bench {
         self.psql(&[], &paths);
         let each = self.median(|| timed(&|| paths.iter().for_each(|path| self.psql(&[], &[path]))));
         let one = self.median(|| timed(&|| self.psql(&[], &paths)));
+        let two = self.median(|| timed(&|| self.two_psql(&paths)));
         let (ours, longest) = self.median(|| self.verify(files));
         let ms = |time: Duration| time.as_secs_f64() * 1e3;
         println!("  psql -f, one after another      {:8.0} ms", ms(each));
         println!("  one psql with all of the files  {:8.0} ms", ms(one));
+        println!(
+            "  two psql -f side by side        {:8.0} ms   {:.2} of psql -f: what two cores are worth here",
+            ms(two),
+            ms(two) / ms(each)
+        );
         println!(
             "  db-race verify --jobs 2         {:8.0} ms   {:.2} of psql -f, {:.2} of one psql; {:.2} of its longest check ({longest:.0} ms)",
             ms(ours),

@@ -20,7 +20,7 @@ pub struct LockWaits {
     pub key: Option<String>,
     /// The lock that was wanted: `FOR UPDATE`.
     pub lock: Option<String>,
-    /// Waits seen.
+    /// Waits seen. A statement's wait for a row is one, whoever holds the row meanwhile.
     pub waits: u64,
     /// Time waited in all, in milliseconds, up to the last sample that saw each.
     pub total_ms: f64,
