@@ -116,7 +116,7 @@ impl Arena {
         draw(self.plan.seed, ticket, self.keys.len(), pick, &self.plan.params)
     }
 
-    /// The values of a step's parameters; none where an earlier step has not returned one.
+    /// The values of a step's parameters.
     pub(crate) fn values<'a>(
         &'a self,
         group: usize,
@@ -126,7 +126,7 @@ impl Arena {
         results: &'a [Option<TextRow>],
     ) -> Values<'a> {
         let origins = &self.prepared.origins[group][step];
-        values(ticket, drawn, &self.keys, results, origins).unwrap_or_default()
+        values(ticket, drawn, &self.keys, results, origins)
     }
 
     /// The values of an activity's `$1`, `$2`, ...

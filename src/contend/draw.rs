@@ -107,25 +107,22 @@ pub(crate) fn missing(results: &[Option<TextRow>], origins: &[Origin]) -> Option
     })
 }
 
-/// The values of `$1`, `$2`, ...; or the index of the step whose missing row would provide one.
+/// The values of `$1`, `$2`, ..., when none is [`missing`].
 pub(crate) fn values<'a>(
     ticket: Ticket,
     drawn: &'a Drawn,
     keys: &'a [TextRow],
     results: &'a [Option<TextRow>],
     origins: &[Origin],
-) -> Result<Values<'a>, usize> {
+) -> Values<'a> {
     let number = |n: u32| Some(Cow::Owned(n.to_string()));
     let value = |origin: &Origin| match *origin {
-        Origin::Session => Ok(number(ticket.session)),
-        Origin::Iteration => Ok(number(ticket.iteration)),
-        Origin::Round => Ok(number(ticket.round)),
-        Origin::Param(i) => Ok(Some(drawn.params[i].as_str().into())),
-        Origin::Key(column) => Ok(drawn.key.and_then(|key| keys[key][column].as_deref().map(Cow::from))),
-        Origin::Result { step, column } => match &results[step] {
-            Some(row) => Ok(row[column].as_deref().map(Cow::from)),
-            None => Err(step),
-        },
+        Origin::Session => number(ticket.session),
+        Origin::Iteration => number(ticket.iteration),
+        Origin::Round => number(ticket.round),
+        Origin::Param(i) => Some(drawn.params[i].as_str().into()),
+        Origin::Key(column) => keys[drawn.key?][column].as_deref().map(Cow::from),
+        Origin::Result { step, column } => results[step].as_ref()?[column].as_deref().map(Cow::from),
     };
     origins.iter().map(value).collect()
 }

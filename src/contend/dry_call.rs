@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use tokio_postgres::{Client, Error};
 
-use super::draw::{TextRow, Ticket, draw};
+use super::draw::{TextRow, Ticket, draw, missing, values};
 use super::ending::Ending;
 use super::prepare::Prepared;
 use crate::outcome::Outcome;
@@ -86,9 +86,11 @@ async fn call(
     let drawn = draw(plan.seed, ticket, keys.len(), pick, &plan.params);
     let mut results: Vec<Option<TextRow>> = Vec::new();
     for (i, step) in plan.groups[group].steps.iter().enumerate() {
-        let Ok(values) = super::draw::values(ticket, &drawn, keys, &results, &prepared.origins[group][i]) else {
+        let origins = &prepared.origins[group][i];
+        if missing(&results, origins).is_some() {
             return Ok(());
-        };
+        }
+        let values = values(ticket, &drawn, keys, &results, origins);
         let texts: Vec<Text<'_>> = values.iter().map(|v| Text(v.as_deref())).collect();
         let params: Vec<_> = texts
             .iter()

@@ -58,8 +58,8 @@ pub(crate) async fn settle(
         let Some(query) = &group.settle else { continue };
         let drawn = draw(plan.seed, entry.ticket, keys.len(), pick, &plan.params);
         let origins = &prepared.settle[entry.group];
-        // it takes nothing from results, so every value is there
-        let values = values(entry.ticket, &drawn, keys, &[], origins).unwrap_or_default();
+        // it takes nothing from results
+        let values = values(entry.ticket, &drawn, keys, &[], origins);
         let texts: Vec<Text<'_>> = values.iter().map(|v| Text(v.as_deref())).collect();
         let params: Vec<_> = texts.iter().map(|t| t as &(dyn ToSql + Sync)).collect();
         let statement = match &statements[entry.group] {
