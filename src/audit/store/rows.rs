@@ -103,13 +103,8 @@ fn json<T: DeserializeOwned>(place: &str, what: &str, text: &str) -> Result<T, S
 
 /// As it is stored.
 pub(super) fn json_text(value: &impl Serialize) -> String {
-    // rows and waivers are texts and numbers, which can't fail to be written
+    // keys, rows and waivers are texts and numbers, which can't fail to be written
     serde_json::to_string(value).unwrap_or_default()
-}
-
-pub(super) fn key_text(key: &Key) -> String {
-    // a map of strings can't fail to be written
-    serde_json::to_string(key).unwrap_or_default()
 }
 
 /// Counts in the order of the columns `new, came_back, open, fixed, check_changed, not_looked_at, waived`.

@@ -5,7 +5,7 @@ use tokio_postgres::types::Type;
 use super::{DatabaseStore, number, text, texts};
 use crate::audit::compare::Remembered;
 use crate::audit::diff::Known;
-use crate::audit::store::rows::{counts_row, json_text, key_text};
+use crate::audit::store::rows::{counts_row, json_text};
 use crate::audit::store::{Changes, End, StoreError};
 use crate::audit::{Kept, Moment, Subject};
 
@@ -74,7 +74,7 @@ impl DatabaseStore {
             each(|k| k.known.subject.database.clone()),
             each(|k| k.known.subject.check.clone()),
         ];
-        let keys = each(|k| key_text(&k.known.key));
+        let keys = each(|k| json_text(&k.known.key));
         let sql = "insert into db_race_audit.finding \
                    select d, c, k::jsonb, f::timestamptz, l::timestamptz, o::timestamptz, s, b, a::timestamptz, w, r::jsonb, v::jsonb \
                    from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::int8[], $8::int8[], \

@@ -3,7 +3,7 @@
 use rusqlite::{Connection, params};
 
 use crate::audit::store::Changes;
-use crate::audit::store::rows::{counts_row, json_text, key_text};
+use crate::audit::store::rows::{counts_row, json_text};
 use crate::audit::{Kept, Subject};
 
 /// Stores what a complete run leaves, in the transaction of the caller.
@@ -64,7 +64,7 @@ pub(super) fn findings(transaction: &Connection, findings: &[Kept]) -> rusqlite:
     for kept in findings {
         let known = &kept.known;
         let Subject { database, check } = &known.subject;
-        let key = key_text(&known.key);
+        let key = json_text(&known.key);
         finding.execute(params![
             database,
             check,
