@@ -1,6 +1,7 @@
 //! What checks cost: 200 of them over a large database, and 200 that do nothing, against psql.
 //!
-//! `BENCH_ROWS` says how many rows the database has (10,000,000). A row each, medians of `RUNS`:
+//! `BENCH_ROWS` says how many rows the database has (10,000,000), `BENCH_WORK_MEM` what work_mem is (4MB, PostgreSQL's own). A line each,
+//! medians of `ROUNDS` with the ratios' range:
 //!
 //! - `psql -f` one after another, a process each, as a script of checks does it; and one psql with all of the files, which costs no
 //!   connections but gives no result by check;
@@ -22,7 +23,7 @@ use std::time::{Duration, Instant};
 use db_race::postgres::server::{Options, Server};
 use serde_json::Value;
 
-const RUNS: usize = 3;
+const ROUNDS: usize = 5;
 const CHECKS: usize = 200;
 
 /// A shop: customers, orders, their items and payments; one row in ten is a customer, two an order, five an item, two a payment.
@@ -71,9 +72,10 @@ fn main() {
         .enable_all()
         .build()
         .expect("a runtime");
+    let work_mem = std::env::var("BENCH_WORK_MEM").unwrap_or_else(|_| "4MB".into());
     let settings = [
         ("shared_buffers", "512MB"),
-        ("work_mem", "32MB"),
+        ("work_mem", &work_mem),
         ("max_wal_size", "4GB"),
         ("maintenance_work_mem", "256MB"),
     ];
@@ -104,13 +106,8 @@ fn main() {
     bench.compare(&mixed);
     println!("\n{CHECKS} checks that do nothing:");
     let trivial = bench.checks("trivial", |_| "select :n as id where false".to_string());
-    let (each, ours) = bench.compare(&trivial);
-    let one = bench.median(|| bench.verify(&trivial[..1]).0);
-    let own = (ours.saturating_sub(one)).as_secs_f64() * 1e3 / (CHECKS - 1) as f64;
-    println!(
-        "own cost per check: {own:.2} ms (psql -f: {:.2} ms)",
-        each.as_secs_f64() * 1e3 / CHECKS as f64
-    );
+    bench.compare(&trivial);
+    println!("  own cost per check: {:.2} ms", bench.own_cost(&trivial));
     runtime.block_on(server.stop()).expect("a stop");
 }
 
@@ -194,41 +191,59 @@ impl Bench {
         (took, longest)
     }
 
-    fn median<T: PartialOrd>(&self, mut run: impl FnMut() -> T) -> T {
-        let mut seen: Vec<T> = (0..RUNS).map(|_| run()).collect();
-        seen.sort_by(|a, b| a.partial_cmp(b).expect("comparable"));
-        seen.swap_remove(RUNS / 2)
+    /// The own cost of a check that does nothing, in ms.
+    fn own_cost(&self, files: &[PathBuf]) -> f64 {
+        let all = median((0..ROUNDS).map(|_| ms(self.verify(files).0)));
+        let one = median((0..ROUNDS).map(|_| ms(self.verify(&files[..1]).0)));
+        (all - one) / (files.len() - 1) as f64
     }
 
-    /// What psql takes, a process each, and what db-race takes.
-    fn compare(&self, files: &[PathBuf]) -> (Duration, Duration) {
+    /// All ways after one another, round by round, so that a machine that changes its speed changes all of them.
+    fn compare(&self, files: &[PathBuf]) {
         let paths: Vec<&Path> = files.iter().map(PathBuf::as_path).collect();
+        // what is read for the first time is in memory then
+        self.psql(&[], &paths);
         let timed = |run: &dyn Fn()| {
             let started = Instant::now();
             run();
-            started.elapsed()
+            ms(started.elapsed())
         };
-        // what is read for the first time is in memory then
-        self.psql(&[], &paths);
-        let each = self.median(|| timed(&|| paths.iter().for_each(|path| self.psql(&[], &[path]))));
-        let one = self.median(|| timed(&|| self.psql(&[], &paths)));
-        let two = self.median(|| timed(&|| self.two_psql(&paths)));
-        let (ours, longest) = self.median(|| self.verify(files));
-        let ms = |time: Duration| time.as_secs_f64() * 1e3;
-        println!("  psql -f, one after another      {:8.0} ms", ms(each));
-        println!("  one psql with all of the files  {:8.0} ms", ms(one));
-        println!(
-            "  two psql -f side by side        {:8.0} ms   {:.2} of psql -f: what two cores are worth here",
-            ms(two),
-            ms(two) / ms(each)
-        );
-        println!(
-            "  db-race verify --jobs 2         {:8.0} ms   {:.2} of psql -f, {:.2} of one psql; {:.2} of its longest check ({longest:.0} ms)",
-            ms(ours),
-            ms(ours) / ms(each),
-            ms(ours) / ms(one),
-            ms(ours) / longest
-        );
-        (each, ours)
+        let mut longest = Vec::new();
+        let rounds: Vec<[f64; 4]> = (0..ROUNDS)
+            .map(|_| {
+                let each = timed(&|| paths.iter().for_each(|path| self.psql(&[], &[path])));
+                let one = timed(&|| self.psql(&[], &paths));
+                let two = timed(&|| self.two_psql(&paths));
+                let (ours, of_longest) = self.verify(files);
+                longest.push(of_longest);
+                [each, one, two, ms(ours)]
+            })
+            .collect();
+        let ways = [
+            "psql -f, one after another",
+            "one psql with all of the files",
+            "two psql -f side by side",
+            "db-race verify --jobs 2",
+        ];
+        for (i, way) in ways.iter().enumerate() {
+            let took = median(rounds.iter().map(|round| round[i]));
+            let ratios = rounds.iter().map(|round| round[i] / round[0]);
+            let (least, most) = ratios
+                .clone()
+                .fold((f64::MAX, 0.0_f64), |(l, m), r| (l.min(r), m.max(r)));
+            let ratio = median(ratios);
+            println!("  {way:<31} {took:8.0} ms   {ratio:.2} of psql -f ({least:.2} to {most:.2})");
+        }
+        println!("  the longest check took {:.0} ms", median(longest.into_iter()));
     }
+}
+
+fn ms(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}
+
+fn median(seen: impl Iterator<Item = f64>) -> f64 {
+    let mut seen: Vec<f64> = seen.collect();
+    seen.sort_by(f64::total_cmp);
+    seen[seen.len() / 2]
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use tokio_postgres::tls::TlsConnect;
 use tokio_postgres::{CancelToken, Client, Config};
 
-use super::dial::{Dialer, Trouble};
+use super::dial::{Address, Dialer, Trouble};
 use super::direct::{Handover, Line};
 use super::reach::{Link, Route, Search, Spot};
 use super::settings::{Asked, Settings};
@@ -109,6 +109,12 @@ impl Target {
 
     fn spot(&self) -> Option<&Spot> {
         self.found.get().map(|route| &route.spot).or(self.near.as_ref())
+    }
+
+    /// Whether connections go over a unix socket, once one was made.
+    pub(crate) fn is_unix(&self) -> bool {
+        self.spot()
+            .is_some_and(|spot| matches!(spot.address, Address::Socket(_)))
     }
 
     /// `user@host:port/database`, for messages.

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use db_race::postgres::server::Options;
 
-use crate::check;
 use crate::common::{Sandbox, TestServer, wait_until};
+use crate::{check, of};
 
 /// The checks in the order in which they were begun, by the server's log.
 fn begun(server: &TestServer) -> Vec<String> {
@@ -55,4 +55,42 @@ fn with_several_workers_what_the_planner_takes_for_the_longest_is_begun_first() 
     sandbox.run(&format!("{words} --jobs 1")).exits(2);
     let alone = &begun(&server)[5..];
     assert_eq!(alone, ["a_cheap", "b_middle", "c_dear", "d_dearest", "e_cheapest"]);
+}
+
+#[test]
+fn a_check_has_one_process_while_all_cores_have_others_to_do() {
+    let sandbox = Sandbox::new();
+    let spread = "max_parallel_workers_per_gather";
+    let options = Options {
+        settings: vec![(spread.into(), "7".into())],
+        ..Options::default()
+    };
+    let server = sandbox.listening_server(options);
+    let jobs = std::thread::available_parallelism().unwrap().get().max(2);
+    let ids: Vec<String> = (0..2 * jobs).map(|n| format!("c{n:03}")).collect();
+    for id in &ids {
+        let sql = format!("select current_setting('{spread}') as id");
+        sandbox.write(&format!("checks/{id}.sql"), &check(id, "", &sql));
+    }
+    let processes = |url: &str, jobs: usize| -> Vec<String> {
+        let report = sandbox
+            .run(&format!("verify checks --url {url} --jobs {jobs} --format json"))
+            .exits(2)
+            .json();
+        let key = |id: &String| {
+            of(&report, id)["findings"][0]["row"][0][1]
+                .as_str()
+                .expect(id)
+                .to_string()
+        };
+        ids.iter().map(key).collect()
+    };
+    let (alone, spread) = (vec!["0".to_string(); jobs + 1], vec!["7".to_string(); jobs - 1]);
+    assert_eq!(processes(&server.url(), jobs), [alone, spread].concat());
+    // one worker leaves cores free, and nobody knows how many another machine has
+    let all = vec!["7".to_string(); 2 * jobs];
+    assert_eq!(processes(&server.url(), 1), all);
+    let port = server.port();
+    let far = format!("postgresql://postgres@127.0.0.1:{port}/postgres");
+    assert_eq!(processes(&far, jobs), all);
 }

@@ -14,12 +14,16 @@ use super::limit::Over;
 const TRIES: u32 = 3;
 
 /// A check, or a range of one.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Task {
     /// Which check of the run.
     pub(super) check: usize,
     /// Which of its ranges; none: the check is whole, or its ranges are not known yet.
     pub(super) range: Option<Range>,
+    /// The planner's estimate for one process.
+    pub(super) cost: Option<f64>,
+    /// Whether the server may spread it over several processes.
+    pub(super) may_spread: bool,
     tries: u32,
     /// How its last worker was lost.
     pub(super) lost_by: Option<String>,
@@ -40,6 +44,8 @@ impl Task {
         Task {
             check,
             range,
+            cost: None,
+            may_spread: true,
             tries: 0,
             lost_by: None,
         }
@@ -58,6 +64,8 @@ struct State {
     alive: usize,
     /// Those alive, and those that may join again.
     workers: usize,
+    /// Whether each of the server's cores has a worker.
+    fills_cores: bool,
     /// The worker that exported, and the snapshot's id.
     export: Option<(usize, String)>,
 }
@@ -68,6 +76,14 @@ impl State {
     fn drawable(&self) -> Option<usize> {
         let is_safe = self.alive == self.workers;
         self.queue.iter().position(|task| task.tries == 0 || is_safe)
+    }
+
+    /// Whether there are cores to spread a task over: several processes cost more than one, which is a loss while the other cores have
+    /// other tasks until it ends.
+    fn may_spread(&self, task: &Task) -> bool {
+        let rest: f64 = self.queue.iter().filter_map(|task| task.cost).sum();
+        let others = self.workers.saturating_sub(1) as f64;
+        !self.fills_cores || task.cost.is_none_or(|cost| rest < cost * others)
     }
 }
 
@@ -82,13 +98,19 @@ pub(super) enum Next {
 }
 
 impl Board {
-    pub(super) fn new(tasks: impl IntoIterator<Item = Task>, workers: usize, export: Option<String>) -> Board {
+    pub(super) fn new(
+        tasks: impl IntoIterator<Item = Task>,
+        workers: usize,
+        fills_cores: bool,
+        export: Option<String>,
+    ) -> Board {
         Board {
             state: Mutex::new(State {
                 queue: tasks.into_iter().collect(),
                 running: 0,
                 alive: workers,
                 workers,
+                fills_cores,
                 export: export.map(|id| (0, id)),
             }),
             changed: Notify::new(),
@@ -126,6 +148,7 @@ impl Board {
         }
         if let Some(mut task) = state.drawable().and_then(|at| state.queue.remove(at)) {
             task.tries += 1;
+            task.may_spread = state.may_spread(&task);
             state.running += 1;
             return Next::Task(task);
         }
@@ -246,6 +269,28 @@ mod tests {
     use super::*;
     use futures_util::FutureExt;
 
+    #[test]
+    fn a_task_has_one_process_while_the_others_have_work_for_as_long() {
+        let spread = |costs: &[Option<f64>], workers, fills_cores| {
+            let task = |(i, cost): (usize, &Option<f64>)| Task {
+                cost: *cost,
+                ..Task::new(i, None)
+            };
+            let board = Board::new(costs.iter().enumerate().map(task), workers, fills_cores, None);
+            let draw = || match board.next(false) {
+                Next::Task(task) => Some(task.may_spread),
+                _ => None,
+            };
+            std::iter::from_fn(draw).collect::<Vec<bool>>()
+        };
+        let costs = [5.0, 3.0, 2.0, 1.0].map(Some);
+        assert_eq!(spread(&costs, 2, true), [false, false, true, true]);
+        assert_eq!(spread(&costs, 3, true), [true; 4]);
+        assert_eq!(spread(&[Some(1.0); 4], 3, true), [false, false, true, true]);
+        assert_eq!(spread(&costs, 2, false), [true; 4], "there are cores left");
+        assert_eq!(spread(&[None, Some(1.0), Some(1.0)], 2, true), [true, false, true]);
+    }
+
     fn drawn(board: &Board) -> Option<usize> {
         match board.next(true) {
             Next::Task(task) => Some(task.check),
@@ -255,7 +300,7 @@ mod tests {
 
     #[test]
     fn a_lost_task_comes_back_a_few_times() {
-        let board = Board::new([Task::new(0, None)], 2, Some("id".into()));
+        let board = Board::new([Task::new(0, None)], 2, false, Some("id".into()));
         for again in [true, true, false] {
             let Next::Task(task) = board.next(true) else {
                 panic!("there is a task")
@@ -268,7 +313,7 @@ mod tests {
 
     #[test]
     fn ranges_come_before_other_checks_and_in_order() {
-        let board = Board::new([Task::new(0, None), Task::new(1, None)], 1, None);
+        let board = Board::new([Task::new(0, None), Task::new(1, None)], 1, false, None);
         assert_eq!(drawn_alone(&board), Some((0, None)));
         let range = |nth| Range { nth, from: 0, to: 1 };
         board.done(vec![Task::new(0, Some(range(0))), Task::new(0, Some(range(1)))]);
@@ -286,7 +331,7 @@ mod tests {
 
     #[test]
     fn when_the_exporter_is_lost_somebody_else_exports() {
-        let board = Board::new([Task::new(0, None), Task::new(1, None)], 2, Some("a".into()));
+        let board = Board::new([Task::new(0, None), Task::new(1, None)], 2, false, Some("a".into()));
         assert_eq!(board.export_wanted().now_or_never(), Some(Some("a".into())));
         board.lost(0);
         assert_eq!(
@@ -308,7 +353,7 @@ mod tests {
 
     #[test]
     fn what_has_cost_a_connection_waits_for_those_who_are_lost() {
-        let board = Board::new([Task::new(0, None), Task::new(1, None)], 2, Some("a".into()));
+        let board = Board::new([Task::new(0, None), Task::new(1, None)], 2, false, Some("a".into()));
         let Next::Task(task) = board.next(true) else {
             panic!("there is a task")
         };
@@ -320,13 +365,13 @@ mod tests {
         board.joined();
         assert!(!board.is_idle(true));
         assert_eq!(drawn(&board), Some(0));
-        let board = Board::new([], 2, Some("a".into()));
+        let board = Board::new([], 2, false, Some("a".into()));
         assert!(!board.is_idle(true), "there is nothing to wait for");
     }
 
     #[test]
     fn nothing_is_begun_when_everything_is_over() {
-        let board = Board::new([Task::new(0, None)], 1, Some("a".into()));
+        let board = Board::new([Task::new(0, None)], 1, false, Some("a".into()));
         board.end("interrupted");
         assert_eq!(drawn(&board), None);
         assert_eq!(board.why_over().as_deref(), Some("interrupted"));

@@ -55,6 +55,7 @@ async fn look_at(worker: &Worker, check: &Check, options: &Options, taken_at: &s
         options,
         taken_at,
         range: check.chunk.as_ref().map(|_| range),
+        may_spread: true,
         only: None,
     };
     look::begin(worker, &look).await?;

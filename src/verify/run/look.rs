@@ -37,6 +37,8 @@ pub(super) struct Look<'a> {
     /// The snapshot's time.
     pub(super) taken_at: &'a str,
     pub(super) range: Option<Range>,
+    /// Whether the server may spread it over several processes.
+    pub(super) may_spread: bool,
     /// Only rows with these keys count.
     pub(super) only: Option<&'a [Key]>,
 }
@@ -89,6 +91,9 @@ pub(super) async fn begin(worker: &Worker, look: &Look<'_>) -> Result<(), Error>
     let (client, back): (&Client, _) = (&worker.connection, worker.back());
     let timeout = look.check.timeout.unwrap_or(look.options.timeout).as_millis();
     let mut begin = format!("{back}; SET LOCAL statement_timeout = {timeout}");
+    if !look.may_spread {
+        begin.push_str("; SET LOCAL max_parallel_workers_per_gather = 0");
+    }
     if look.check.row_security {
         begin.push_str("; SET LOCAL row_security = on");
     }

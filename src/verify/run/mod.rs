@@ -26,6 +26,7 @@ mod worker;
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Mutex;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use super::{Check, CheckResult, DatabaseResult, Decision, Key, Options, Snapshot};
@@ -286,7 +287,7 @@ async fn on_snapshot(
     let shift = Shift {
         env,
         on: &on,
-        board: Board::new(tasks, count, shared.id),
+        board: Board::new(tasks, count, facts.is_here && fills_cores(count), shared.id),
         cases: Mutex::new(cases),
         is_shared: count > 1,
     };
@@ -323,6 +324,11 @@ async fn on_snapshot(
             .collect(),
         not_begun: why_over.unwrap_or_else(|| "it was not run".into()),
     }
+}
+
+/// Whether so many workers keep all cores of this machine busy.
+fn fills_cores(workers: usize) -> bool {
+    thread::available_parallelism().is_ok_and(|cores| workers >= cores.get())
 }
 
 /// Ends what goes on when a stop was asked for, or when the snapshot is too old.

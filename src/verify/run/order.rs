@@ -17,35 +17,34 @@ const PLAN_MAX: Duration = Duration::from_millis(100);
 const ALL_MAX: Duration = Duration::from_secs(1);
 
 /// Orders tasks by what the planner thinks of them, longest first; what it can't plan keeps its place among the last.
-pub(super) async fn longest_first(worker: &Worker, env: &Env<'_>, taken_at: &str, tasks: &mut Vec<Task>) {
+pub(super) async fn longest_first(worker: &Worker, env: &Env<'_>, taken_at: &str, tasks: &mut [Task]) {
     let client: &Client = &worker.connection;
     let since = Instant::now();
-    let mut priced: Vec<(f64, Task)> = Vec::new();
     let is_begun = answered(client.batch_execute(look::SAVEPOINT)).await.is_ok();
-    for task in std::mem::take(tasks) {
+    for task in tasks.iter_mut() {
         let look = Look {
             check: &env.checks[task.check],
             options: env.options,
             taken_at,
             range: None,
+            // what is spread looks cheaper than it is
+            may_spread: false,
             only: None,
         };
-        let cost = match is_begun && since.elapsed() < ALL_MAX && !client.is_closed() {
-            true => cost(worker, &look).await,
-            false => 0.0,
-        };
-        priced.push((cost, task));
+        if is_begun && since.elapsed() < ALL_MAX && !client.is_closed() {
+            task.cost = cost(worker, &look).await;
+        }
     }
     if is_begun {
         let _ = answered(client.batch_execute(look::RELEASE)).await;
     }
     // stable: equals stay in the order of their files
-    priced.sort_by(|(a, _), (b, _)| b.total_cmp(a));
-    tasks.extend(priced.into_iter().map(|(_, task)| task));
+    let cost = |task: &Task| task.cost.unwrap_or(0.0);
+    tasks.sort_by(|a, b| cost(b).total_cmp(&cost(a)));
 }
 
-/// The planner's estimate of the whole; 0 where it has none.
-async fn cost(worker: &Worker, look: &Look<'_>) -> f64 {
+/// The planner's estimate of the whole, for one process.
+async fn cost(worker: &Worker, look: &Look<'_>) -> Option<f64> {
     let client: &Client = &worker.connection;
     let limit = format!("SET LOCAL statement_timeout = {}", PLAN_MAX.as_millis());
     let (body, _) = look.check.statement();
@@ -54,9 +53,9 @@ async fn cost(worker: &Worker, look: &Look<'_>) -> f64 {
         client.batch_execute(&limit).await?;
         client.query_typed(&format!("EXPLAIN\n{body}"), &[]).await
     };
-    let rows = answered(plan).await.unwrap_or_default();
-    let line: Option<String> = rows.first().and_then(|row| row.try_get(0).ok());
-    line.and_then(|line| total_cost(&line)).unwrap_or(0.0)
+    let rows = answered(plan).await.ok()?;
+    let line: String = rows.first()?.try_get(0).ok()?;
+    total_cost(&line)
 }
 
 /// Of `Seq Scan on t  (cost=0.00..35.50 rows=2550 width=4)`: 35.5.

@@ -46,6 +46,8 @@ pub(super) struct Facts {
     pub(super) version: u32,
     /// The snapshot's time, as the server reads it back.
     pub(super) taken_at: String,
+    /// Whether the server is on this machine, as far as can be seen; a pooler may be here, and the server elsewhere.
+    pub(super) is_here: bool,
 }
 
 /// A snapshot, and the connections that see it.
@@ -100,6 +102,7 @@ pub(super) async fn share(target: &Target, jobs: usize, options: &Options) -> Re
             snapshot: described.snapshot,
             version: described.version,
             taken_at: described.taken_at,
+            is_here: described.is_here,
             database,
         },
     })
@@ -111,6 +114,7 @@ struct Described {
     id: Option<String>,
     version: u32,
     taken_at: String,
+    is_here: bool,
     snapshot: Snapshot,
 }
 
@@ -179,7 +183,8 @@ async fn begin(
     };
     let described = Described {
         pid: text(7).and_then(|pid| pid.parse().ok()).unwrap_or_default(),
-        unlocks: text(11).as_deref() == Some("t"),
+        is_here: target.is_unix() && text(11).as_deref() == Some("t"),
+        unlocks: text(12).as_deref() == Some("t"),
         id: rows.next().and_then(|row| row.into_iter().next().flatten()),
         version: text(6).and_then(|v| v.parse::<u32>().ok()).unwrap_or_default() / 10_000,
         taken_at: text(9).unwrap_or_default(),
@@ -209,7 +214,7 @@ const DESCRIBE: &str = "\
          WHERE (rolsuper OR rolname IN ('pg_execute_server_program', 'pg_write_server_files'))
          AND (rolname = session_user OR pg_has_role(session_user, oid, 'member') OR pg_has_role(current_user, oid, 'member'))
          ORDER BY rolname IN (current_user, session_user) DESC, rolsuper DESC, rolname LIMIT 1),
-        to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US+00'), current_setting('cluster_name')";
+        to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US+00'), current_setting('cluster_name'), inet_server_addr() IS NULL";
 
 /// Whether advisory locks that the session has are those of checks. Behind a pooler, or where somebody has forgotten to unlock, another
 /// client's may be among them.

@@ -152,6 +152,7 @@ impl Shift<'_> {
             options: self.env.options,
             taken_at: self.on.taken_at,
             range: task.range,
+            may_spread: task.may_spread,
             only: self.on.only.get(&task.check).map(Vec::as_slice),
         };
         let looking = look::look(worker, &look);
