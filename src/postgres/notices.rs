@@ -59,11 +59,6 @@ impl Notices {
         }
     }
 
-    /// Whether slow statements are explained.
-    pub fn explains(&self) -> bool {
-        self.threshold.is_some()
-    }
-
     /// The innermost slow statement that a process was in when it waited in a deadlock of which the victim's error was read
     /// at `met`; it `stood` there at that moment, if it was seen.
     pub fn in_deadlock(&self, pid: i32, stood: Option<Instant>, met: Instant) -> Option<Slow> {
