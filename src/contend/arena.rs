@@ -12,7 +12,7 @@ use super::ending::Ending;
 use super::prepare::Prepared;
 use super::tally::Tally;
 use crate::postgres::pool::{Lease, Pool};
-use crate::scenario::{Gate, Pick, Plan};
+use crate::scenario::{Gate, Plan};
 use crate::stop::Stop;
 use crate::watch::{Deadlock, LockWatch, Stretch, Timeline};
 
@@ -112,7 +112,7 @@ impl Arena {
 
     /// What an attempt draws, each time the same.
     pub(crate) fn draw(&self, ticket: Ticket) -> Drawn {
-        let pick = self.plan.keys.as_ref().map_or(Pick::Hot, |k| k.pick);
+        let pick = self.plan.pick();
         draw(self.plan.seed, ticket, self.keys.len(), pick, &self.plan.params)
     }
 

@@ -10,7 +10,6 @@ use super::ending::Ending;
 use super::session::{Pass, Session};
 use super::tally::Entry;
 use crate::outcome::Outcome;
-use crate::scenario::Pick;
 
 /// What an attempt has come to, over its tries.
 pub(super) struct Course {
@@ -57,7 +56,7 @@ impl Session<'_> {
     pub(crate) async fn attempt(&mut self, pass: Pass) {
         let arena = self.arena;
         let plan = &arena.plan;
-        let pick = plan.keys.as_ref().map_or(Pick::Hot, |k| k.pick);
+        let pick = plan.pick();
         let key = key(plan.seed, pass.ticket, arena.keys.len(), pick);
         let began = Instant::now();
         let mut course = Course {

@@ -12,7 +12,7 @@ use super::ending::Ending;
 use super::prepare::Prepared;
 use crate::outcome::Outcome;
 use crate::postgres::{Failure, Text, explain, lost, read_text};
-use crate::scenario::{Pick, Plan, Refusal};
+use crate::scenario::{Plan, Refusal};
 
 /// Keys that are tried for a group whose first calls are refused.
 const TRIES: u32 = 5;
@@ -82,7 +82,7 @@ async fn call(
         number,
         iteration: 1,
     };
-    let pick = plan.keys.as_ref().map_or(Pick::Hot, |k| k.pick);
+    let pick = plan.pick();
     let drawn = draw(plan.seed, ticket, keys.len(), pick, &plan.params);
     let mut results: Vec<Option<TextRow>> = Vec::new();
     for (i, step) in plan.groups[group].steps.iter().enumerate() {

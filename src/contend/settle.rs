@@ -15,7 +15,7 @@ use super::tally::Tally;
 use crate::outcome::Outcome;
 use crate::postgres::{Text, explain};
 use crate::report::Settled;
-use crate::scenario::{Pick, Plan};
+use crate::scenario::Plan;
 
 /// Attempts that are named.
 const EXAMPLES: usize = 10;
@@ -51,7 +51,7 @@ pub(crate) async fn settle(
         left_out: tally.ledger_left_out,
         ..Settled::default()
     };
-    let pick = plan.keys.as_ref().map_or(Pick::Hot, |k| k.pick);
+    let pick = plan.pick();
     let mut statements: Vec<Option<Statement>> = vec![None; plan.groups.len()];
     for entry in std::mem::take(&mut tally.ledger) {
         let group = &plan.groups[entry.group];

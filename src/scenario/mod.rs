@@ -92,6 +92,11 @@ impl Plan {
         self.groups.iter().map(|g| g.sessions).sum()
     }
 
+    /// How sessions are spread over keys.
+    pub fn pick(&self) -> Pick {
+        self.keys.as_ref().map_or(Pick::Hot, |keys| keys.pick)
+    }
+
     /// Sessions that draw from a pool.
     pub fn sessions_of(&self, pool: usize) -> u32 {
         let of_pool = self.groups.iter().filter(|g| g.pool == pool);
