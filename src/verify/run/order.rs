@@ -1,6 +1,7 @@
 //! Which checks come first: those that the planner takes for the longest.
 //!
-//! With several workers the last check to end is what the others wait for at the end, so it had better not be a long one.
+//! With several workers the last check to end is what the others wait for at the end, so it had better not be a long one. The board goes by
+//! the same estimates when it decides whether a check may have several processes.
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +17,7 @@ const PLAN_MAX: Duration = Duration::from_millis(100);
 /// Planning all of them. Those that are left come after those that were planned.
 const ALL_MAX: Duration = Duration::from_secs(1);
 
-/// Orders tasks by what the planner thinks of them, longest first; what it can't plan keeps its place among the last.
+/// Asks the planner what it thinks of each task, and orders them, longest first; what it can't plan keeps its place among the last.
 pub(super) async fn longest_first(worker: &Worker, env: &Env<'_>, taken_at: &str, tasks: &mut [Task]) {
     let client: &Client = &worker.connection;
     let since = Instant::now();
@@ -39,8 +40,8 @@ pub(super) async fn longest_first(worker: &Worker, env: &Env<'_>, taken_at: &str
         let _ = answered(client.batch_execute(look::RELEASE)).await;
     }
     // stable: equals stay in the order of their files
-    let cost = |task: &Task| task.cost.unwrap_or(0.0);
-    tasks.sort_by(|a, b| cost(b).total_cmp(&cost(a)));
+    let known = |task: &Task| task.cost.unwrap_or(0.0);
+    tasks.sort_by(|a, b| known(b).total_cmp(&known(a)));
 }
 
 /// The planner's estimate of the whole, for one process.
