@@ -88,8 +88,7 @@ async fn a_setting_that_does_not_exist_is_told_with_the_log() {
     let base = base();
     let error = Server::start(&Options {
         settings: vec![("no_such_setting".to_owned(), "1".to_owned())],
-        cache_dir: Some(base.path().join("cache")),
-        ..options(base.path())
+        ..options_with_cache(base.path())
     })
     .await
     .unwrap_err();
@@ -155,10 +154,7 @@ async fn several_do_not_disturb_each_other() {
 fn several_that_make_the_template_at_once_all_start() {
     let base = base();
     let cache = base.path().join("cache");
-    let options = Options {
-        cache_dir: Some(cache.clone()),
-        ..options(base.path())
-    };
+    let options = options_with_cache(base.path());
     thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {

@@ -45,10 +45,7 @@ fn a_panic_leaves_nothing() {
 #[test]
 fn an_abandoned_start_leaves_nothing() {
     let base = base();
-    let options = Options {
-        cache_dir: Some(base.path().join("cache")),
-        ..options(base.path())
-    };
+    let options = options_with_cache(base.path());
     // From before the first step, through initdb, the copy and the start, to after the end.
     for wait_ms in [0, 5, 20, 50, 100, 200, 400] {
         let runtime = tokio::runtime::Builder::new_current_thread()

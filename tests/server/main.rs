@@ -49,6 +49,14 @@ fn options(base: &Path) -> Options {
     }
 }
 
+/// With a cache of its own, too.
+fn options_with_cache(base: &Path) -> Options {
+    Options {
+        cache_dir: Some(base.join("cache")),
+        ..options(base)
+    }
+}
+
 async fn connect(server: &Server) -> Client {
     let (client, connection) = server.config().connect(NoTls).await.unwrap();
     tokio::spawn(connection);

@@ -15,10 +15,7 @@ pub(crate) fn template_in(cache: &Path) -> PathBuf {
 async fn a_template_is_made_once_and_mended() {
     let base = base();
     let cache = base.path().join("cache");
-    let options = Options {
-        cache_dir: Some(cache.clone()),
-        ..options(base.path())
-    };
+    let options = options_with_cache(base.path());
     let start = async || {
         let server = Server::start(&options).await?;
         let times = server.start_times();
@@ -60,10 +57,7 @@ async fn catalogs(client: &Client) -> Vec<(String, String)> {
 #[tokio::test]
 async fn what_one_server_did_is_not_seen_by_the_next() {
     let base = base();
-    let options = Options {
-        cache_dir: Some(base.path().join("cache")),
-        ..options(base.path())
-    };
+    let options = options_with_cache(base.path());
     let server = Server::start(&options).await.unwrap();
     let client = connect(&server).await;
     let fresh = catalogs(&client).await;
@@ -94,11 +88,7 @@ async fn what_one_server_did_is_not_seen_by_the_next() {
 #[tokio::test]
 async fn data_of_a_server_that_ended_by_itself_is_not_used_again() {
     let base = base();
-    let cache = base.path().join("cache");
-    let options = Options {
-        cache_dir: Some(cache.clone()),
-        ..options(base.path())
-    };
+    let options = options_with_cache(base.path());
     let server = Server::start(&options).await.unwrap();
     // Not SIGKILL, after which its shared memory would stay.
     kill(server.postmaster_pid(), Signal::SIGQUIT);
